@@ -1,0 +1,25 @@
+# capstan_library(NAME SOURCES... ) makes the static library capstan-NAME with the project's warnings and include folders;
+# capstan_test(NAME SOURCES...) makes a GoogleTest program and registers its tests with CTest.
+
+add_library(capstan-options INTERFACE)
+target_compile_options(capstan-options INTERFACE -Wall -Wextra)
+if(CAPSTAN_SANITIZE)
+  target_compile_options(capstan-options INTERFACE -fsanitize=${CAPSTAN_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+  target_link_options(capstan-options INTERFACE -fsanitize=${CAPSTAN_SANITIZE})
+endif()
+
+function(capstan_library name)
+  add_library(capstan-${name} STATIC ${ARGN})
+  add_library(capstan::${name} ALIAS capstan-${name})
+  set_target_properties(capstan-${name} PROPERTIES EXPORT_NAME ${name})
+  target_include_directories(capstan-${name} PUBLIC
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+    $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+  target_link_libraries(capstan-${name} PRIVATE $<BUILD_INTERFACE:capstan-options>)
+endfunction()
+
+function(capstan_test name)
+  add_executable(${name} ${ARGN})
+  target_link_libraries(${name} PRIVATE capstan-options GTest::gmock_main)
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 120)
+endfunction()

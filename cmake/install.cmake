@@ -1,0 +1,1 @@
+# Installs the program, the client library with its headers, and the files by which others find it (CMake package, pkg-config).

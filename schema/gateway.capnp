@@ -1,0 +1,108 @@
+@0x9f296da03b397c81;
+# The way in: what a server is, and how to log in to it. The Gateway is the bootstrap capability of each connection.
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("capstan::schema");
+
+using import "common.capnp".Bytes;
+using import "common.capnp".Nanoseconds;
+using import "common.capnp".Outcome;
+using import "files.capnp".FileStore;
+
+const protocolVersion :UInt32 = 1;
+# Raised when a change would make an older peer misunderstand. Additions do not raise it.
+
+interface Gateway {
+  # Needs no login, and gives nothing away but what ServerInfo holds.
+
+  hello @0 () -> (info :ServerInfo);
+  # Who is there. Returns at once; also the way to measure the round trip.
+
+  login @1 (token :Data, protocolVersion :UInt32, client :Text) -> (outcome :Outcome, session :Session);
+  # Opens a session. `token` is the secret's 32 bytes; it may be empty where ServerInfo.authentication says that none is
+  # needed. `protocolVersion` is the caller's; 0 means 1. `client` names the program for the server's log and status,
+  # at most 64 characters of it. Does not touch the disk. Errors: denied, protocolVersion, shuttingDown.
+  # Wrong tokens are counted, and each one on a connection is answered more slowly than the one before it.
+}
+
+struct ServerInfo {
+  name @0 :Text;                # "capstan".
+  version @1 :Text;             # Of the program, as in "0.1.0".
+  protocolVersion @2 :UInt32;   # The newest that the server speaks.
+  oldestProtocolVersion @3 :UInt32;  # The oldest that it still speaks.
+  processId @4 :UInt32;
+  uptime @5 :Nanoseconds;
+  authentication @6 :Authentication;
+  limits @7 :Limits;
+  host @8 :Text;                # The machine's host name.
+}
+
+enum Authentication {
+  # What login() on this connection needs.
+  unset @0;
+  none @1;      # Nothing: the server was started so.
+  sameUser @2;  # Nothing: the Unix socket's peer is the user that runs the server.
+  token @3;
+}
+
+struct Limits {
+  # What a client has to know to stay within bounds. All are for one connection where nothing else is said.
+
+  path @0 :Bytes;             # Length of a path.
+  message @1 :Bytes;          # Size of a message in either direction. A longer one ends the connection.
+  read @2 :Bytes;             # What one File.read() answers at most.
+  put @3 :Bytes;              # What one FileStore.put() takes at most.
+  listEntries @4 :UInt32;     # Entries that one FileStore.list() answers at most.
+  openFiles @5 :UInt32;       # File capabilities held.
+  uploads @6 :UInt32;         # Upload capabilities held.
+  connections @7 :UInt32;     # Connections to this server, all clients together.
+  resumeTime @8 :Nanoseconds; # How long an interrupted upload can be resumed.
+  writeChunk @9 :Bytes;       # The size of ByteSink.write() that serves best.
+}
+
+interface Session {
+  # What one login may use. Dropping it (and everything got through it) logs out.
+
+  fileStore @0 () -> (outcome :Outcome, fileStore :FileStore);
+  # The served tree, as far as the grant goes. Returns at once.
+
+  status @1 () -> (outcome :Outcome, status :Status);
+  # What the server is doing. Returns at once; the figures are not one instant's, but each is true by itself.
+}
+
+struct Status {
+  info @0 :ServerInfo;
+  connections @1 :UInt32;          # Open now.
+  connectionsAccepted @2 :UInt64;  # Since the start.
+  sessions @3 :UInt32;
+  uploads @4 :UInt32;              # Transfers towards the server that are open now.
+  downloads @5 :UInt32;            # Streams from the server that are open now.
+  openFiles @6 :UInt32;
+  jobs @7 :UInt32;                 # Queued or running.
+  bytesReceived @8 :Bytes;         # On the wire, since the start.
+  bytesSent @9 :Bytes;
+  calls @10 :UInt64;               # Messages received since the start.
+  commits @11 :UInt64;             # Mutations made durable since the start...
+  flushes @12 :UInt64;             # ...and flushes of the disk that they cost.
+  cache @13 :CacheStatus;
+  residentMemory @14 :Bytes;
+  threads @15 :UInt32;             # Event loops.
+  listeners @16 :List(Text);
+  root @17 :Text;                  # The served folder, escaped for a terminal.
+}
+
+struct CacheStatus {
+  bytes @0 :Bytes;      # Memory in use, bookkeeping included.
+  limit @1 :Bytes;
+  entries @2 :UInt64;
+  hits @3 :UInt64;
+  misses @4 :UInt64;
+  evictions @5 :UInt64;
+  policy @6 :CachePolicy;
+}
+
+enum CachePolicy {
+  unset @0;
+  fifo @1;
+  lru @2;
+}

@@ -1,0 +1,37 @@
+// The program's log: one line per event on standard error, levels, and no way for a peer to forge a line: control bytes are escaped
+// here, in one place. Callers pass no secrets. Thread-safe.
+#pragma once
+
+#include <string_view>
+
+#include <kj/string.h>
+
+namespace capstan::log {
+
+enum class Level { DEBUG, INFO, WARNING, ERROR, OFF };
+
+// Applies to all lines from now on. The default is INFO. Where systemd reads the log, lines carry no time of their own.
+void setLevel(Level level);
+Level level();
+
+void write(Level level, std::string_view line);
+
+// log::info("connection from ", peer, " closed"): the parts are joined by kj::str.
+template <typename... Parts>
+void debug(Parts&&... parts) {
+  if (level() <= Level::DEBUG) write(Level::DEBUG, kj::str(kj::fwd<Parts>(parts)...).cStr());
+}
+template <typename... Parts>
+void info(Parts&&... parts) {
+  if (level() <= Level::INFO) write(Level::INFO, kj::str(kj::fwd<Parts>(parts)...).cStr());
+}
+template <typename... Parts>
+void warning(Parts&&... parts) {
+  if (level() <= Level::WARNING) write(Level::WARNING, kj::str(kj::fwd<Parts>(parts)...).cStr());
+}
+template <typename... Parts>
+void error(Parts&&... parts) {
+  if (level() <= Level::ERROR) write(Level::ERROR, kj::str(kj::fwd<Parts>(parts)...).cStr());
+}
+
+}  // namespace capstan::log

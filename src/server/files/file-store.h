@@ -1,0 +1,32 @@
+// FileStore for one connection. Reading methods are in file-store-read.cpp, mutations in file-store-write.cpp.
+#pragma once
+
+#include <capstan/server/files/folder-state.h>
+
+namespace capstan::server::files {
+
+// Belongs to its connection's loop. Holds no state of its own but the scope: everything else is FolderState's, which outlives it.
+class FileStoreServer final : public schema::FileStore::Server {
+ public:
+  FileStoreServer(FolderState& folder, kj::Own<ConnectionScope> scope);
+
+ protected:
+  kj::Promise<void> stat(StatContext context) override;
+  kj::Promise<void> list(ListContext context) override;
+  kj::Promise<void> open(OpenContext context) override;
+
+  kj::Promise<void> create(CreateContext context) override;
+  kj::Promise<void> put(PutContext context) override;
+  kj::Promise<void> makeDirectory(MakeDirectoryContext context) override;
+  kj::Promise<void> symlink(SymlinkContext context) override;
+  kj::Promise<void> setMetadata(SetMetadataContext context) override;
+  kj::Promise<void> rename(RenameContext context) override;
+  kj::Promise<void> copy(CopyContext context) override;
+  kj::Promise<void> remove(RemoveContext context) override;
+
+ private:
+  FolderState& folder;
+  kj::Own<ConnectionScope> scope;
+};
+
+}  // namespace capstan::server::files

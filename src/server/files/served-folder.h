@@ -1,0 +1,75 @@
+// One served folder with all that its connections share, and the door from a connection to it: newFileStore().
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include <kj/async.h>
+
+#include <capstan/base/blocking-pool.h>
+#include <capstan/base/error.h>
+#include <capstan/schema/files.capnp.h>
+
+namespace capstan::server::files {
+
+enum class CachePolicy : uint16_t { UNSET, FIFO, LRU };  // the numbers of CachePolicy in schema/gateway.capnp
+
+struct CacheFigures {
+  uint64_t bytes = 0, limit = 0, entries = 0, hits = 0, misses = 0, evictions = 0;
+  CachePolicy policy = CachePolicy::FIFO;
+};
+
+struct FolderFigures {
+  uint64_t commits = 0;   // mutations made durable
+  uint64_t flushes = 0;   // fsync, fdatasync and syncfs calls that they cost
+  CacheFigures cache;
+};
+
+struct FolderOptions {
+  std::string root;
+  size_t cacheBytes = 64 << 20;
+  CachePolicy cachePolicy = CachePolicy::FIFO;
+  uint64_t resumeTime = 24ull * 3600 * 1'000'000'000;  // nanoseconds
+};
+
+// Limits that the file interfaces enforce; the same numbers go into schema::Limits.
+inline constexpr size_t MAX_READ_BYTES = 1 << 20;
+inline constexpr size_t MAX_PUT_BYTES = 1 << 20;
+inline constexpr uint32_t MAX_LIST_ENTRIES = 2048;
+inline constexpr size_t STREAM_CHUNK_BYTES = 256 << 10;
+
+// What one connection may hold, and does hold, of files. Belongs to the connection's loop, and is kept alive by every capability
+// made from it; the atomics are read by other threads for status.
+struct ConnectionScope : public kj::Refcounted {
+  // constant after construction
+  uint32_t openFilesLimit = 256;
+  uint32_t uploadsLimit = 64;
+  std::string grantId;                   // resumable uploads belong to it
+  // owned by the loop
+  uint32_t openFiles = 0;
+  uint32_t uploads = 0;
+  bool shuttingDown = false;             // new work answers shuttingDown; what is in flight goes on
+  // shared by all connections; outlive the scope
+  struct Totals {
+    std::atomic<uint32_t> openFiles{0};
+    std::atomic<uint32_t> uploads{0};
+    std::atomic<uint32_t> downloads{0};
+  };
+  Totals* totals = nullptr;
+};
+
+// Thread-safe. Must outlive every FileStore made from it; destroying it finishes commits that have begun.
+class ServedFolder {
+ public:
+  // Opens the root, makes its state folder, sweeps what dead servers left in staging. `pool` must outlive it.
+  static Result<std::unique_ptr<ServedFolder>> open(FolderOptions options, BlockingPool& pool);
+  virtual ~ServedFolder() noexcept(false) = default;
+
+  // A capability for the whole tree, for one connection, on that connection's loop.
+  virtual schema::FileStore::Client newFileStore(kj::Own<ConnectionScope> scope) = 0;
+
+  virtual FolderFigures figures() const = 0;
+};
+
+}  // namespace capstan::server::files
