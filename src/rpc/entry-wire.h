@@ -1,5 +1,5 @@
-// Between the plain structs of base/entry.h and the schema, in both directions. Readers check what a peer sent: what has no meaning
-// is an Error.
+// Between the plain structs of base/entry.h and the schema, in both directions. Readers check what a peer sent: what
+// has no meaning is an Error.
 #pragma once
 
 #include <capstan/base/entry.h>
@@ -25,6 +25,7 @@ void write(schema::Attributes::Builder to, const Attributes& attributes);
 Result<Attributes> read(schema::Attributes::Reader from);  // mode above 0o7777: invalidArgument
 
 void write(schema::ContentCheck::Builder to, const ContentCheck& check);
-Result<ContentCheck> read(schema::ContentCheck::Reader from);  // digest of the wrong length or algorithm: invalidArgument
+Result<ContentCheck> read(
+    schema::ContentCheck::Reader from);  // digest of the wrong length or algorithm: invalidArgument
 
 }  // namespace capstan::rpc

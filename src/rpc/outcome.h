@@ -3,6 +3,7 @@
 #pragma once
 
 #include <capnp/capability.h>
+#include <capnp/schema.h>
 #include <kj/exception.h>
 
 #include <capstan/base/error.h>
@@ -11,8 +12,8 @@
 namespace capstan::rpc {
 
 void setError(schema::Outcome::Builder outcome, const Error& error);
-// The error in an outcome, if it is one. Control characters that a peer put into the sentence are escaped; an unknown code
-// becomes IO.
+// The error in an outcome, if it is one. Control characters that a peer put into the sentence are escaped; an unknown
+// code becomes IO.
 kj::Maybe<Error> errorIn(schema::Outcome::Reader outcome);
 
 // Fills `results.outcome` from a Status.

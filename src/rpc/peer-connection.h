@@ -1,5 +1,5 @@
-// One RPC connection over one byte stream, either end: framing, limits, counters, the RPC system. What TwoPartyServer and EzRpc do in
-// Cap'n Proto, with limits and our own framing.
+// One RPC connection over one byte stream, either end: framing, limits, counters, the RPC system. What TwoPartyServer
+// and EzRpc do in Cap'n Proto, with limits and our own framing.
 #pragma once
 
 #include <atomic>
@@ -10,9 +10,10 @@
 namespace capstan::rpc {
 
 struct PeerOptions {
-  size_t maxMessageBytes = 8 << 20;       // a longer message, or one of more than 512 segments, ends the connection
-  size_t streamWindow = 2 << 20;          // bytes in flight for each stream of calls
-  size_t outgoingHighWater = 16 << 20;    // server: with more than this waiting to be sent nothing more is read; 0: no such limit
+  size_t maxMessageBytes = 8 << 20;  // a longer message, or one of more than 512 segments, ends the connection
+  size_t streamWindow = 2 << 20;     // bytes in flight for each stream of calls
+  size_t outgoingHighWater =
+      16 << 20;  // server: with more than this waiting to be sent nothing more is read; 0: no such limit
 };
 
 // What went over the wire. Written by the connection's loop, read by any thread.
@@ -23,8 +24,9 @@ struct WireCounters {
   std::atomic<uint64_t> messagesSent{0};
 };
 
-// Belongs to one event loop. Destroying it closes the connection and breaks every capability that came through it; never destroy it
-// from inside a continuation of its own onDisconnect() (hand it to an outer TaskSet through evalLater).
+// Belongs to one event loop. Destroying it closes the connection and breaks every capability that came through it;
+// never destroy it from inside a continuation of its own onDisconnect() (hand it to an outer TaskSet through
+// evalLater).
 class PeerConnection {
  public:
   // `bootstrap`: what the peer gets (server side), or null. `counters` must outlive this object.
