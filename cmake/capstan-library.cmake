@@ -2,13 +2,18 @@
 # capstan_test(NAME SOURCES...) makes a GoogleTest program and registers its tests with CTest.
 
 add_library(capstan-options INTERFACE)
-target_compile_options(capstan-options INTERFACE -Wall -Wextra)
+# g++ 12 falsely calls members of a std::variant "maybe uninitialized" wherever a Result passes through a kj::Maybe.
+target_compile_options(capstan-options INTERFACE -Wall -Wextra -Wno-maybe-uninitialized)
 if(CAPSTAN_SANITIZE)
   target_compile_options(capstan-options INTERFACE -fsanitize=${CAPSTAN_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
   target_link_options(capstan-options INTERFACE -fsanitize=${CAPSTAN_SANITIZE})
 endif()
 
 function(capstan_library name)
+  if(NOT ARGN)  # frame only
+    file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/empty.cpp "")
+    list(APPEND ARGN ${CMAKE_CURRENT_BINARY_DIR}/empty.cpp)
+  endif()
   add_library(capstan-${name} STATIC ${ARGN})
   add_library(capstan::${name} ALIAS capstan-${name})
   set_target_properties(capstan-${name} PROPERTIES EXPORT_NAME ${name})

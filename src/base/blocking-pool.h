@@ -7,13 +7,14 @@
 
 #include <kj/async.h>
 #include <kj/common.h>
+#include <kj/debug.h>
 
 #include <capstan/base/error.h>
 
 namespace capstan {
 
-// Thread-safe: run() may be called from any event loop. Destroying it waits for the job in each thread to end, and drops what
-// is queued (whose promises are then rejected). It must outlive every promise it has handed out.
+// Thread-safe: run() may be called from any event loop. Destroying it waits for the job in each thread to end, and
+// drops what is queued (whose promises are then rejected). It must outlive every promise it has handed out.
 class BlockingPool {
  public:
   struct Options {
@@ -27,7 +28,7 @@ class BlockingPool {
   // Runs `job` on a thread of the pool and answers what it returned, on the calling event loop. A full queue answers
   // Error OVERLOADED without having run the job. The job must own all that it touches: dropping the promise does
   // not stop a job that has begun, and keeps one from starting that has not. A throwing job rejects the promise.
-  // T is what the job returns, which is a Result<U>; the promise is for that Result<U>.
+  // The job returns a Result<U>, and the promise is for that.
   template <typename Func>
   auto run(Func&& job) -> kj::Promise<decltype(job())>;
 
@@ -38,7 +39,7 @@ class BlockingPool {
   struct Impl;
   std::unique_ptr<Impl> impl;
 
-  // False if the queue is full. `isWanted` is asked before the job starts.
+  // False if the queue is full.
   bool enqueue(std::function<void()> job);
 };
 
@@ -55,7 +56,7 @@ auto BlockingPool::run(Func&& job) -> kj::Promise<decltype(job())> {
   bool accepted = enqueue([pending]() {
     if (!pending->fulfiller->isWaiting()) return;
     kj::Maybe<R> result;
-    KJ_IF_MAYBE(exception, kj::runCatchingExceptions([&]() { result = pending->job(); })) {
+    KJ_IF_MAYBE (exception, kj::runCatchingExceptions([&]() { result = pending->job(); })) {
       pending->fulfiller->reject(kj::mv(*exception));
       return;
     }

@@ -1,5 +1,5 @@
-// Hashing of content: XXH3-128 to notice accidents, SHA-256 for identity. Incremental; a Hasher belongs to one thread at
-// a time.
+// Hashing of content: XXH3-128 to notice accidents, SHA-256 for identity. Incremental; a Hasher belongs to one thread
+// at a time.
 #pragma once
 
 #include <memory>

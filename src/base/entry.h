@@ -1,5 +1,5 @@
-// What one place in a file tree is, and what may be asked of it: entries, expectations, attributes, as plain data that may
-// cross threads. They mirror schema/files.capnp, where their meaning is documented.
+// What one place in a file tree is, and what may be asked of it: entries, expectations, attributes, as plain data that
+// may cross threads. They mirror schema/files.capnp, where their meaning is documented.
 #pragma once
 
 #include <cstdint>

@@ -17,8 +17,8 @@ namespace capstan {
 ssize_t readAt(int fd, void* buffer, size_t size, uint64_t offset);
 // Writes all of it; false and errno on failure.
 bool writeAt(int fd, const void* buffer, size_t size, uint64_t offset);
-// What the page cache can serve without blocking (preadv2 with RWF_NOWAIT): bytes read, maybe fewer than asked; 0 at the end of
-// the file; -1 with EAGAIN if it would block, or EOPNOTSUPP where the file system cannot tell (FUSE).
+// What the page cache can serve without blocking (preadv2 with RWF_NOWAIT): bytes read, maybe fewer than asked; 0 at
+// the end of the file; -1 with EAGAIN if it would block, or EOPNOTSUPP where the file system cannot tell (FUSE).
 ssize_t readCachedAt(int fd, void* buffer, size_t size, uint64_t offset);
 
 // A whole small file. `limit` bounds its size (tooLarge).

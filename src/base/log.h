@@ -1,7 +1,8 @@
-// The program's log: one line per event on standard error, levels, and no way for a peer to forge a line: control bytes are escaped
-// here, in one place. Callers pass no secrets. Thread-safe.
+// The program's log: one line per event on standard error, levels, and no way for a peer to forge a line: control bytes
+// are escaped here, in one place. Callers pass no secrets. Thread-safe.
 #pragma once
 
+#include <functional>
 #include <string_view>
 
 #include <kj/string.h>
@@ -13,6 +14,10 @@ enum class Level { DEBUG, INFO, WARNING, ERROR, OFF };
 // Applies to all lines from now on. The default is INFO. Where systemd reads the log, lines carry no time of their own.
 void setLevel(Level level);
 Level level();
+
+// Where lines go instead of standard error; an empty function goes back to it. For tests and for programs that embed a
+// server. Called with a lock held: it must not log.
+void setSink(std::function<void(Level, std::string_view)> sink);
 
 void write(Level level, std::string_view line);
 

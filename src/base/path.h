@@ -1,4 +1,5 @@
-// The rules for paths inside a served tree, as `Path` in schema/common.capnp states them. Paths are bytes. Pure functions.
+// The rules for paths inside a served tree, as `Path` in schema/common.capnp states them. Paths are bytes. Pure
+// functions.
 #pragma once
 
 #include <string>

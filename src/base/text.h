@@ -8,12 +8,12 @@
 
 namespace capstan {
 
-// Fit for a terminal or a log line: valid UTF-8 stays; control characters (C0, DEL, C1), backslashes and bytes that are not UTF-8
-// become \n, \t, \\ or \xHH. Never longer than four times the input.
+// Fit for a terminal or a log line: valid UTF-8 stays; control characters (C0, DEL, C1), backslashes and bytes that are
+// not UTF-8 become \n, \t, \\ or \xHH. Never longer than four times the input.
 std::string escapeForTerminal(std::string_view bytes);
 
-// The inside of a JSON string, without the quotes. Bytes that are not UTF-8 become the lone surrogates \udc80 to \udcff,
-// as Python's "surrogateescape" has it, so that names survive a round trip through JSON.
+// The inside of a JSON string, without the quotes. Bytes that are not UTF-8 become the lone surrogates \udc80 to
+// \udcff, as Python's "surrogateescape" has it, so that names survive a round trip through JSON.
 std::string escapeForJson(std::string_view bytes);
 
 // Whether the bytes are UTF-8 (RFC 3629: no surrogates, no overlong forms).
@@ -23,8 +23,8 @@ bool isUtf8(std::string_view bytes);
 std::string toHex(std::string_view bytes);
 std::optional<std::string> fromHex(std::string_view hex);
 
-// "64MiB", "1.5GB", "4096": bytes; units B, KiB MiB GiB TiB (1024) and KB MB GB TB (1000), in any case, K M G T as KiB and so on.
-// Nothing if it is not such a text or does not fit in 63 bits.
+// "64MiB", "1.5GB", "4096": bytes; units B, KiB MiB GiB TiB (1024) and KB MB GB TB (1000), in any case, K M G T as KiB
+// and so on. Nothing if it is not such a text or does not fit in 63 bits.
 std::optional<uint64_t> parseSize(std::string_view text);
 
 // "250ms", "4s", "1.5h", "2m", "7d": nanoseconds. Without a unit: seconds. Nothing if it is not such a text.

@@ -1,4 +1,5 @@
-// Where things of this user lie: state, configuration, runtime folder, and what server and command line have to agree on without talking.
+// Where things of this user lie: state, configuration, runtime folder, and what server and command line have to agree
+// on without talking.
 #pragma once
 
 #include <string>
@@ -9,12 +10,12 @@ namespace capstan {
 std::string userStateFolder();
 // $XDG_CONFIG_HOME/capstan, else ~/.config/capstan.
 std::string userConfigFolder();
-// The Unix socket of this user's server: $XDG_RUNTIME_DIR/capstan.sock, else /tmp/capstan-UID/capstan.sock (a folder of mode 0700
-// that must belong to this user).
+// The Unix socket of this user's server: $XDG_RUNTIME_DIR/capstan.sock, else /tmp/capstan-UID/capstan.sock (a folder of
+// mode 0700 that must belong to this user).
 std::string defaultSocketPath();
 
-// Where a server leaves, for each loopback TCP listener, a symlink to its owner's token file, so that a client of the same user finds the
-// token by itself: userStateFolder()/tokens/ADDRESS. ADDRESS is as Address::toString() has it.
+// Where a server leaves, for each loopback TCP listener, a symlink to its owner's token file, so that a client of the
+// same user finds the token by itself: userStateFolder()/tokens/ADDRESS. ADDRESS is as Address::toString() has it.
 std::string tokenLinkFor(const std::string& address);
 
 // The owner's token file in a server's state folder.

@@ -1,0 +1,68 @@
+#include <capstan/base/log.h>
+
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <capstan/base/text.h>
+
+namespace capstan::log {
+
+namespace {
+
+std::atomic<Level> currentLevel{Level::INFO};
+
+std::mutex sinkMutex;
+std::function<void(Level, std::string_view)> sink;  // protected by sinkMutex
+
+spdlog::logger& logger() {
+  static std::shared_ptr<spdlog::logger> instance = [] {
+    auto made = spdlog::stderr_logger_mt("capstan");
+    // The journal stamps each line itself.
+    bool journal = getenv("JOURNAL_STREAM") != nullptr;
+    made->set_pattern(journal ? "%l: %v" : "%Y-%m-%d %H:%M:%S.%e %l: %v");
+    made->set_level(spdlog::level::trace);
+    made->flush_on(spdlog::level::trace);
+    return made;
+  }();
+  return *instance;
+}
+
+spdlog::level::level_enum translated(Level level) {
+  switch (level) {
+    case Level::DEBUG: return spdlog::level::debug;
+    case Level::INFO: return spdlog::level::info;
+    case Level::WARNING: return spdlog::level::warn;
+    case Level::ERROR: return spdlog::level::err;
+    case Level::OFF: break;
+  }
+  return spdlog::level::off;
+}
+
+}  // namespace
+
+void setLevel(Level level) { currentLevel = level; }
+Level level() { return currentLevel.load(std::memory_order_relaxed); }
+
+void setSink(std::function<void(Level, std::string_view)> newSink) {
+  std::lock_guard lock(sinkMutex);
+  sink = std::move(newSink);
+}
+
+void write(Level level, std::string_view line) {
+  std::string escaped = escapeForTerminal(line);
+  std::lock_guard lock(sinkMutex);
+  if (sink) {
+    sink(level, escaped);
+  } else {
+    logger().log(translated(level), escaped);
+  }
+}
+
+}  // namespace capstan::log

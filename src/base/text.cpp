@@ -1,0 +1,222 @@
+#include <capstan/base/text.h>
+
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <ctime>
+#include <limits>
+
+namespace capstan {
+
+namespace {
+
+// Length of the UTF-8 sequence at the beginning of `bytes`, or 0 if there is none (RFC 3629, table in section 4).
+size_t utf8Length(std::string_view bytes) {
+  auto at = [&](size_t i) { return i < bytes.size() ? static_cast<unsigned char>(bytes[i]) : 0u; };
+  auto within = [&](size_t i, unsigned low, unsigned high) { return at(i) >= low && at(i) <= high; };
+  auto tail = [&](size_t i) { return within(i, 0x80, 0xbf); };
+  unsigned first = at(0);
+  if (bytes.empty()) return 0;
+  if (first < 0x80) return 1;
+  if (within(0, 0xc2, 0xdf)) return tail(1) ? 2 : 0;
+  if (first == 0xe0) return within(1, 0xa0, 0xbf) && tail(2) ? 3 : 0;
+  if (first == 0xed) return within(1, 0x80, 0x9f) && tail(2) ? 3 : 0;
+  if (within(0, 0xe1, 0xef)) return tail(1) && tail(2) ? 3 : 0;
+  if (first == 0xf0) return within(1, 0x90, 0xbf) && tail(2) && tail(3) ? 4 : 0;
+  if (within(0, 0xf1, 0xf3)) return tail(1) && tail(2) && tail(3) ? 4 : 0;
+  if (first == 0xf4) return within(1, 0x80, 0x8f) && tail(2) && tail(3) ? 4 : 0;
+  return 0;
+}
+
+constexpr char HEX[] = "0123456789abcdef";
+
+void appendHexByte(std::string& to, std::string_view prefix, unsigned char byte) {
+  to += prefix;
+  to += HEX[byte >> 4];
+  to += HEX[byte & 15];
+}
+
+int hexValue(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+// The decimal number at the beginning of `text` ("1", "1.5"), which is cut off; nothing if there is none.
+std::optional<double> takeNumber(std::string_view& text) {
+  double number = 0;
+  auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
+  if (problem != std::errc() || std::signbit(number) || !std::isfinite(number)) return std::nullopt;
+  text.remove_prefix(end - text.data());
+  return number;
+}
+
+std::optional<uint64_t> scaled(double number, double factor) {
+  double result = number * factor;
+  if (result >= 9.2e18) return std::nullopt;
+  return static_cast<uint64_t>(std::llround(result));
+}
+
+std::string lowerCase(std::string_view text) {
+  std::string result(text);
+  for (char& c : result) {
+    if (c >= 'A' && c <= 'Z') c += 'a' - 'A';
+  }
+  return result;
+}
+
+template <typename... Args>
+std::string formatted(const char* format, Args... args) {
+  std::array<char, 96> buffer;
+  int length = snprintf(buffer.data(), buffer.size(), format, args...);
+  return std::string(buffer.data(), size_t(length));
+}
+
+}  // namespace
+
+bool isUtf8(std::string_view bytes) {
+  while (!bytes.empty()) {
+    size_t length = utf8Length(bytes);
+    if (length == 0) return false;
+    bytes.remove_prefix(length);
+  }
+  return true;
+}
+
+std::string escapeForTerminal(std::string_view bytes) {
+  std::string result;
+  result.reserve(bytes.size());
+  while (!bytes.empty()) {
+    auto first = static_cast<unsigned char>(bytes[0]);
+    size_t length = utf8Length(bytes);
+    // U+0080 to U+009F are control characters that some terminals obey.
+    bool c1 = length == 2 && first == 0xc2 && static_cast<unsigned char>(bytes[1]) < 0xa0;
+    if (length == 0 || c1 || first < 0x20 || first == 0x7f || first == '\\') {
+      length = c1 ? 2 : 1;
+      if (first == '\n') {
+        result += "\\n";
+      } else if (first == '\t') {
+        result += "\\t";
+      } else if (first == '\\') {
+        result += "\\\\";
+      } else {
+        for (char c : bytes.substr(0, length)) appendHexByte(result, "\\x", static_cast<unsigned char>(c));
+      }
+    } else {
+      result += bytes.substr(0, length);
+    }
+    bytes.remove_prefix(length);
+  }
+  return result;
+}
+
+std::string escapeForJson(std::string_view bytes) {
+  std::string result;
+  result.reserve(bytes.size());
+  while (!bytes.empty()) {
+    auto first = static_cast<unsigned char>(bytes[0]);
+    size_t length = utf8Length(bytes);
+    if (length == 0) {
+      appendHexByte(result, "\\udc", first);
+      length = 1;
+    } else if (first == '"' || first == '\\') {
+      result += '\\';
+      result += bytes[0];
+    } else if (first == '\n') {
+      result += "\\n";
+    } else if (first == '\t') {
+      result += "\\t";
+    } else if (first == '\r') {
+      result += "\\r";
+    } else if (first < 0x20 || first == 0x7f) {
+      appendHexByte(result, "\\u00", first);
+    } else {
+      result += bytes.substr(0, length);
+    }
+    bytes.remove_prefix(length);
+  }
+  return result;
+}
+
+std::string toHex(std::string_view bytes) {
+  std::string result;
+  result.reserve(bytes.size() * 2);
+  for (char c : bytes) appendHexByte(result, {}, static_cast<unsigned char>(c));
+  return result;
+}
+
+std::optional<std::string> fromHex(std::string_view hex) {
+  if (hex.size() % 2 != 0) return std::nullopt;
+  std::string result;
+  result.reserve(hex.size() / 2);
+  for (size_t i = 0; i < hex.size(); i += 2) {
+    int high = hexValue(hex[i]), low = hexValue(hex[i + 1]);
+    if (high < 0 || low < 0) return std::nullopt;
+    result += static_cast<char>(high * 16 + low);
+  }
+  return result;
+}
+
+std::optional<uint64_t> parseSize(std::string_view text) {
+  auto number = takeNumber(text);
+  if (!number) return std::nullopt;
+  std::string unit = lowerCase(text);
+  if (unit.empty() || unit == "b") return scaled(*number, 1);
+  static constexpr std::string_view LETTERS = "kmgt";
+  size_t power = LETTERS.find(unit[0]);
+  if (power == std::string_view::npos) return std::nullopt;
+  std::string_view rest = std::string_view(unit).substr(1);
+  if (rest.empty() || rest == "ib") return scaled(*number, std::pow(1024.0, power + 1.0));
+  if (rest == "b") return scaled(*number, std::pow(1000.0, power + 1.0));
+  return std::nullopt;
+}
+
+std::optional<uint64_t> parseDuration(std::string_view text) {
+  auto number = takeNumber(text);
+  if (!number) return std::nullopt;
+  constexpr double SECOND = 1e9;
+  if (text == "ns") return scaled(*number, 1);
+  if (text == "us") return scaled(*number, 1e3);
+  if (text == "ms") return scaled(*number, 1e6);
+  if (text.empty() || text == "s") return scaled(*number, SECOND);
+  if (text == "m") return scaled(*number, 60 * SECOND);
+  if (text == "h") return scaled(*number, 3600 * SECOND);
+  if (text == "d") return scaled(*number, 86400 * SECOND);
+  return std::nullopt;
+}
+
+std::string formatSize(uint64_t bytes) {
+  if (bytes < 1024) return formatted("%llu B", static_cast<unsigned long long>(bytes));
+  static constexpr const char* UNITS[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  double value = double(bytes) / 1024;
+  size_t unit = 0;
+  while (value >= 999.95 && unit + 1 < std::size(UNITS)) {
+    value /= 1024;
+    ++unit;
+  }
+  return formatted(value < 99.95 ? "%.1f %s" : "%.0f %s", value, UNITS[unit]);
+}
+
+std::string formatDuration(uint64_t nanoseconds) {
+  if (nanoseconds < 1'000'000'000) return formatted("%.1f ms", double(nanoseconds) / 1e6);
+  auto seconds = static_cast<unsigned long long>(nanoseconds / 1'000'000'000);
+  if (seconds < 60) return formatted("%llu s", seconds);
+  if (seconds < 3600) return formatted("%llu:%02llu", seconds / 60, seconds % 60);
+  std::string clock = formatted("%llu:%02llu:%02llu", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+  return seconds < 86400 ? clock : formatted("%llu d ", seconds / 86400) + clock;
+}
+
+std::string formatTime(int64_t nanosecondsSinceEpoch) {
+  constexpr int64_t BILLION = 1'000'000'000;
+  int64_t fraction = nanosecondsSinceEpoch % BILLION;
+  if (fraction < 0) fraction += BILLION;
+  time_t seconds = (nanosecondsSinceEpoch - fraction) / BILLION;
+  tm parts{};
+  gmtime_r(&seconds, &parts);
+  return formatted("%04d-%02d-%02dT%02d:%02d:%02d.%09lldZ", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
+                   parts.tm_hour, parts.tm_min, parts.tm_sec, static_cast<long long>(fraction));
+}
+
+}  // namespace capstan

@@ -1,0 +1,39 @@
+#include <capstan/base/log.h>
+
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace capstan {
+namespace {
+
+class Log : public ::testing::Test {
+ protected:
+  Log() {
+    log::setSink([this](log::Level, std::string_view line) { lines.emplace_back(line); });
+  }
+  ~Log() override {
+    log::setSink({});
+    log::setLevel(log::Level::INFO);
+  }
+  std::vector<std::string> lines;
+};
+
+TEST_F(Log, CannotBeForgedByAPeersBytes) {
+  log::info("client ", "evil\n2026-01-01 info: all is well\x1b[2J", " connected");
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_EQ(lines[0], "client evil\\n2026-01-01 info: all is well\\x1b[2J connected");
+}
+
+TEST_F(Log, LeavesOutWhatIsBelowItsLevel) {
+  log::setLevel(log::Level::WARNING);
+  log::debug("a");
+  log::info("b");
+  log::warning("c");
+  log::error("d");
+  EXPECT_EQ(lines, (std::vector<std::string>{"c", "d"}));
+}
+
+}  // namespace
+}  // namespace capstan

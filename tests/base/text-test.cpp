@@ -1,0 +1,96 @@
+#include <capstan/base/text.h>
+
+#include <gtest/gtest.h>
+
+namespace capstan {
+namespace {
+
+using namespace std::string_literals;
+
+TEST(EscapeForTerminal, LeavesOrdinaryTextAlone) {
+  EXPECT_EQ(escapeForTerminal("Grüße, 世界 🙂.txt"), "Grüße, 世界 🙂.txt");
+}
+
+TEST(EscapeForTerminal, ShowsWhatWouldMoveTheCursorOrForgeALine) {
+  EXPECT_EQ(escapeForTerminal("a\nb\tc\\d"), "a\\nb\\tc\\\\d");
+  EXPECT_EQ(escapeForTerminal("\x1b[2J\x7f"), "\\x1b[2J\\x7f");
+  EXPECT_EQ(escapeForTerminal("\xc2\x9b"), "\\xc2\\x9b") << "the one-character CSI";
+  EXPECT_EQ(escapeForTerminal("nul\0"s), "nul\\x00");
+}
+
+TEST(EscapeForTerminal, ShowsBytesThatAreNotUtf8) {
+  EXPECT_EQ(escapeForTerminal("\xff"), "\\xff");
+  EXPECT_EQ(escapeForTerminal("\xc3"), "\\xc3") << "cut off";
+  EXPECT_EQ(escapeForTerminal("\xed\xa0\x80"), "\\xed\\xa0\\x80") << "a surrogate";
+  EXPECT_EQ(escapeForTerminal("\xc0\xaf"), "\\xc0\\xaf") << "an overlong slash";
+}
+
+TEST(EscapeForJson, TurnsBytesThatAreNotUtf8IntoLoneSurrogates) {
+  EXPECT_EQ(escapeForJson("a\xff"
+                          "b"),
+            "a\\udcffb");
+  EXPECT_EQ(escapeForJson("\x80"), "\\udc80");
+  EXPECT_EQ(escapeForJson("quote\" back\\ line\n"), "quote\\\" back\\\\ line\\n");
+  EXPECT_EQ(escapeForJson("\x01"), "\\u0001");
+  EXPECT_EQ(escapeForJson("ü"), "ü");
+}
+
+TEST(Hex, GoesThereAndBack) {
+  EXPECT_EQ(toHex("\x00\xfe"s), "00fe");
+  EXPECT_EQ(fromHex("00FE"), "\x00\xfe"s);
+  EXPECT_FALSE(fromHex("0"));
+  EXPECT_FALSE(fromHex("0g"));
+}
+
+TEST(ParseSize, KnowsBinaryAndDecimalUnits) {
+  struct Case {
+    const char* text;
+    std::optional<uint64_t> bytes;
+  };
+  for (const Case& c : {Case{"0", 0}, Case{"4096", 4096}, Case{"64MiB", 64 << 20}, Case{"64mib", 64 << 20},
+                        Case{"1KB", 1000}, Case{"1.5GB", 1'500'000'000}, Case{"2K", 2048}, Case{"1TiB", 1ull << 40},
+                        Case{"10B", 10}, Case{"", std::nullopt}, Case{"MiB", std::nullopt}, Case{"-1", std::nullopt},
+                        Case{"1 MiB", std::nullopt}, Case{"1QB", std::nullopt}, Case{"1MiBx", std::nullopt},
+                        Case{"99999999TiB", std::nullopt}, Case{"nan", std::nullopt}, Case{"inf", std::nullopt}}) {
+    EXPECT_EQ(parseSize(c.text), c.bytes) << c.text;
+  }
+}
+
+TEST(ParseDuration, KnowsUnitsAndTakesSecondsWithoutOne) {
+  struct Case {
+    const char* text;
+    std::optional<uint64_t> nanoseconds;
+  };
+  for (const Case& c :
+       {Case{"250ms", 250'000'000}, Case{"4s", 4'000'000'000}, Case{"4", 4'000'000'000},
+        Case{"1.5h", 5'400'000'000'000}, Case{"2m", 120'000'000'000}, Case{"7d", 604'800'000'000'000},
+        Case{"s", std::nullopt}, Case{"1w", std::nullopt}, Case{"-3s", std::nullopt}, Case{"1e99d", std::nullopt}}) {
+    EXPECT_EQ(parseDuration(c.text), c.nanoseconds) << c.text;
+  }
+}
+
+TEST(FormatSize, KeepsThreeDigitsOrSo) {
+  EXPECT_EQ(formatSize(0), "0 B");
+  EXPECT_EQ(formatSize(1023), "1023 B");
+  EXPECT_EQ(formatSize(1024), "1.0 KiB");
+  EXPECT_EQ(formatSize(64 << 20), "64.0 MiB");
+  EXPECT_EQ(formatSize((1ull << 30) - 1), "1.0 GiB");
+  EXPECT_EQ(formatSize(UINT64_MAX), "16.0 EiB");
+}
+
+TEST(FormatDuration, ReadsLikeAClock) {
+  EXPECT_EQ(formatDuration(400'000), "0.4 ms");
+  EXPECT_EQ(formatDuration(12'000'000'000), "12 s");
+  EXPECT_EQ(formatDuration(184'000'000'000), "3:04");
+  EXPECT_EQ(formatDuration(3723'000'000'000), "1:02:03");
+  EXPECT_EQ(formatDuration((2 * 86400 + 3 * 3600 + 4 * 60 + 5) * 1'000'000'000ull), "2 d 3:04:05");
+}
+
+TEST(FormatTime, IsRfc3339WithNanosecondsAlsoBeforeTheEpoch) {
+  EXPECT_EQ(formatTime(0), "1970-01-01T00:00:00.000000000Z");
+  EXPECT_EQ(formatTime(1'000'000'001), "1970-01-01T00:00:01.000000001Z");
+  EXPECT_EQ(formatTime(-1), "1969-12-31T23:59:59.999999999Z");
+}
+
+}  // namespace
+}  // namespace capstan
