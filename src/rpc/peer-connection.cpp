@@ -1,34 +1,84 @@
 #include <capstan/rpc/peer-connection.h>
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <capstan/rpc/message-stream.h>
+#include <capstan/rpc/two-party-network.h>
+
 namespace capstan::rpc {
 
-struct PeerConnection::Impl {
-  kj::Own<kj::AsyncIoStream> stream;
-  capnp::rpc::twoparty::Side side;
-  capnp::TwoPartyVatNetwork network;
-  capnp::RpcSystem<capnp::rpc::twoparty::VatId> system;
+namespace {
 
-  Impl(kj::Own<kj::AsyncIoStream> streamParam, capnp::rpc::twoparty::Side side,
-       kj::Maybe<capnp::Capability::Client> bootstrap)
-      : stream(kj::mv(streamParam)), side(side), network(*stream, side), system(network, kj::mv(bootstrap)) {}
+using capnp::rpc::twoparty::Side;
+using capnp::rpc::twoparty::VatId;
+
+// Messages are coalesced here already; Nagle's algorithm would only delay them. On a Unix socket this fails, which is
+// as well.
+void sendAtOnce(kj::AsyncIoStream& stream) {
+  KJ_IF_MAYBE (fd, stream.getFd()) {
+    int on = 1;
+    setsockopt(*fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  }
+}
+
+// Only servers pause: if both ends did, each could wait for the other one for ever.
+size_t pauseAbove(Side side, const PeerOptions& options) {
+  return side == Side::SERVER ? options.outgoingHighWater : 0;
+}
+
+}  // namespace
+
+struct PeerConnection::Impl {
+  // In this order, so that the RPC system goes first and the byte stream last.
+  kj::Own<kj::AsyncIoStream> bytes;
+  Side side;
+  MessageStream messages;
+  TwoPartyNetwork network;
+  capnp::RpcSystem<VatId> system;
+  capnp::Capability::Client peer;
+
+  Impl(kj::Own<kj::AsyncIoStream> bytesParam, Side side, kj::Maybe<capnp::Capability::Client> bootstrap,
+       WireCounters& counters, const PeerOptions& options)
+      : bytes(kj::mv(bytesParam)),
+        side(side),
+        messages(*bytes, counters, options.maxMessageBytes, pauseAbove(side, options)),
+        network(messages, side, options),
+        system(network, kj::mv(bootstrap)),
+        peer(nullptr) {
+    sendAtOnce(*bytes);
+    if (side == Side::CLIENT) {
+      // The RPC system takes no notice of the connection, nor of its end, before it is asked for something.
+      peer = askForBootstrap();
+    } else if (options.incomingHighWater > 0) {
+      system.setFlowLimit(options.incomingHighWater / sizeof(capnp::word));
+    }
+  }
+
+  capnp::Capability::Client askForBootstrap() {
+    capnp::MallocMessageBuilder message(4);
+    auto vatId = message.initRoot<VatId>();
+    vatId.setSide(side == Side::CLIENT ? Side::SERVER : Side::CLIENT);
+    return system.bootstrap(vatId);
+  }
 };
 
-PeerConnection::PeerConnection(kj::Own<kj::AsyncIoStream> stream, capnp::rpc::twoparty::Side side,
-                               kj::Maybe<capnp::Capability::Client> bootstrap, WireCounters&, PeerOptions)
-    : impl(kj::heap<Impl>(kj::mv(stream), side, kj::mv(bootstrap))) {}
+PeerConnection::PeerConnection(kj::Own<kj::AsyncIoStream> stream, Side side,
+                               kj::Maybe<capnp::Capability::Client> bootstrap, WireCounters& counters,
+                               PeerOptions options)
+    : impl(kj::heap<Impl>(kj::mv(stream), side, kj::mv(bootstrap), counters, options)) {}
 
 PeerConnection::~PeerConnection() noexcept(false) {}
 
 capnp::Capability::Client PeerConnection::bootstrap() {
-  using capnp::rpc::twoparty::Side;
-  capnp::MallocMessageBuilder message(4);
-  auto vatId = message.initRoot<capnp::rpc::twoparty::VatId>();
-  vatId.setSide(impl->side == Side::CLIENT ? Side::SERVER : Side::CLIENT);
-  return impl->system.bootstrap(vatId);
+  return impl->side == Side::CLIENT ? impl->peer : impl->askForBootstrap();
 }
 
 kj::Promise<void> PeerConnection::onDisconnect() { return impl->network.onDisconnect(); }
 
-kj::Maybe<kj::StringPtr> PeerConnection::violation() const { return nullptr; }
+kj::Promise<void> PeerConnection::flushed() { return impl->messages.flushed(); }
+
+kj::Maybe<kj::StringPtr> PeerConnection::violation() const { return impl->messages.violation(); }
 
 }  // namespace capstan::rpc
