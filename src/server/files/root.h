@@ -21,7 +21,11 @@ enum class Follow { NO, YES };  // of a symlink as last name
 // notFound, also through a symlink. All methods block, except tryOpenNow.
 class Root {
  public:
-  static Result<std::unique_ptr<Root>> open(const std::string& folder);
+  enum class Resolve { FASTEST, BY_NAMES };  // BY_NAMES: as on a kernel without openat2; for tests
+
+  // Opens the folder (and makes its STATE_FOLDER if it is missing). What the folder's path leads to counts, symlinks in
+  // it are followed.
+  static Result<std::unique_ptr<Root>> open(const std::string& folder, Resolve resolve = Resolve::FASTEST);
   virtual ~Root() noexcept(false) = default;
 
   // The root itself. Owned by this object.
@@ -29,17 +33,19 @@ class Root {
   // The server's own folder (STATE_FOLDER under the root), made if missing, mode 0700. Owned by this object.
   virtual int stateFd() const = 0;
 
-  // Opens what is at the path with open(2)'s `flags` (O_CLOEXEC is added; never O_CREAT). Follow::NO with O_PATH opens a
-  // symlink itself. A file that would block when opened (a pipe) does not: O_NONBLOCK is added.
+  // Opens what is at the path with open(2)'s `flags` (O_CLOEXEC is added; never O_CREAT). Follow::NO with O_PATH opens
+  // a symlink itself; without O_PATH a symlink, pipe, socket or device is `unsupported`, and is not opened: opening
+  // never blocks, and has no effect on a device.
   virtual Result<kj::AutoCloseFd> open(std::string_view path, int flags, Follow follow) const = 0;
 
-  // The same for O_PATH and O_RDONLY without waiting for the disk (RESOLVE_CACHED): null if it might wait, or if a symlink
-  // is on the way; then call open() on the pool. For event loops.
+  // The same for O_PATH and O_RDONLY without waiting for the disk (RESOLVE_CACHED): null if it might wait, or if a
+  // symlink is on the way (also as last name, unless the flags are O_PATH | O_NOFOLLOW); then call open() on the pool.
+  // Never answers on file systems that ask somebody else (FUSE, NFS). For event loops.
   virtual kj::Maybe<Result<kj::AutoCloseFd>> tryOpenNow(std::string_view path, int flags) const = 0;
 
-  // The folder that holds the path's last name, and that name; for calls that end in "at". "" is invalidPath.
-  // makeMissing: makes missing folders on the way (mode 0777 less umask); the topmost folder in which one was made is then to be
-  // flushed as well: `toFlush` holds descriptors of the parents of all folders made.
+  // The folder that holds the path's last name (opened for reading, so that it can be flushed), and that name, which
+  // may be missing or a symlink; for calls that end in "at". "" is invalidPath. makeMissing: makes missing folders on
+  // the way (mode 0777 less umask); `toFlush` then holds the parents of all folders made, in the order of making.
   struct Place {
     kj::AutoCloseFd folder;
     std::string name;
@@ -47,7 +53,7 @@ class Root {
   };
   virtual Result<Place> locate(std::string_view path, bool makeMissing = false) const = 0;
 
-  // fstatat without following the last name.
+  // fstat of what open(path, O_PATH, follow) opens.
   virtual Result<struct stat> stat(std::string_view path, Follow follow = Follow::NO) const = 0;
 };
 
