@@ -9,6 +9,7 @@ namespace capstan::rpc {
 namespace {
 
 constexpr size_t WORD = sizeof(capnp::word);
+// 256 KiB were no faster, neither with small messages nor with large ones.
 constexpr size_t BUFFER_BYTES = 64 << 10;
 
 // A message of more than this that is not whole in the buffer gets its memory at once.

@@ -65,7 +65,10 @@ void FrameWriter::queueByReference(Segments segments, kj::Own<capnp::OutgoingRpc
 void FrameWriter::flush() {
   if (busy || pending.bytes == 0) return;
   busy = true;
-  writeTask = writeLoop().eagerlyEvaluate([this](kj::Exception&& exception) { writeFailed(exception); });
+  // evalNow: a stream may also throw instead of answering a rejected promise.
+  writeTask = kj::evalNow([this]() { return writeLoop(); }).eagerlyEvaluate([this](kj::Exception&& exception) {
+    writeFailed(exception);
+  });
 }
 
 kj::Promise<void> FrameWriter::writeLoop() {

@@ -10,6 +10,8 @@ namespace {
 // All that are due on this thread's loop; the first one holds the callback.
 thread_local std::vector<TurnEnd*> dueNow;
 
+thread_local unsigned turn = 0;
+
 }  // namespace
 
 void TurnEnd::schedule() {
@@ -27,12 +29,13 @@ TurnEnd::~TurnEnd() noexcept(false) {
 }
 
 void TurnEnd::arm() {
-  dueNow.front()->callback = kj::evalLast([]() { runAll(); }).eagerlyEvaluate(nullptr);
+  dueNow.front()->callbacks[turn % 2] = kj::evalLast([]() { runAll(); }).eagerlyEvaluate(nullptr);
 }
 
 void TurnEnd::runAll() {
   std::vector<TurnEnd*> now;
   now.swap(dueNow);
+  ++turn;
   // What is scheduled from here on is for the next turn, so the flags go first.
   for (TurnEnd* each : now) each->due = false;
   for (TurnEnd* each : now) each->atTurnEnd();

@@ -27,7 +27,8 @@ class TurnEnd {
 
  private:
   bool due = false;
-  kj::Promise<void> callback = nullptr;  // of the one among those due that was first
+  // Held by the one among those due that was first. Two, because the one that is running must not be replaced.
+  kj::Promise<void> callbacks[2] = {nullptr, nullptr};
 
   static void arm();
   static void runAll();

