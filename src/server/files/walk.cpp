@@ -13,7 +13,7 @@ namespace {
 
 constexpr unsigned MAX_LINKS = 40;  // as the kernel has it
 // Names opened in one walk. Only symlinks made to keep a server busy need more than a few thousand.
-constexpr unsigned MAX_STEPS = 100'000;
+constexpr unsigned MAX_STEPS = 20'000;
 
 class Walker {
  public:
