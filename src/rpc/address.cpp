@@ -19,10 +19,10 @@ constexpr size_t MAX_SOCKET_PATH = sizeof(sockaddr_un::sun_path) - 1;
 constexpr size_t MAX_HOST_BYTES = 253;
 
 Error badAddress(std::string_view text, std::string_view reason) {
-  return {ErrorCode::INVALID_ARGUMENT,
-          "'" + escapeForTerminal(text) + "' is not an address: " + std::string(reason) +
-              " (write HOST:PORT, [IPV6]:PORT or unix:PATH)",
-          {}};
+  std::string sentence;
+  sentence.append("'").append(escapeForTerminal(text)).append("' is not an address: ").append(reason);
+  sentence.append(" (write HOST:PORT, [IPV6]:PORT or unix:PATH)");
+  return {ErrorCode::INVALID_ARGUMENT, std::move(sentence), {}};
 }
 
 bool isNumericV6(std::string_view host) {

@@ -8,7 +8,8 @@
 namespace capstan::rpc {
 
 // To be called first in a method whose work may stop when the caller drops its promise, never in a `-> stream` method.
-// In 1.x the same is said by an annotation of the method in the schema, which 0.9 would not know.
+// 1.x wants an annotation in the schema instead, which the compiler of 0.9 does not know: built against 1.x, such a
+// method runs to its end.
 template <typename Context>
 inline void allowCancellation([[maybe_unused]] Context& context) {
 #if CAPNP_VERSION < 1000000

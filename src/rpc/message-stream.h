@@ -1,6 +1,6 @@
 // A byte stream as a stream of Cap'n Proto messages in both directions, for one connection: buffered reads, coalesced
 // writes, limits, back-pressure, and one end for both directions. Not a capnp::MessageStream: that interface answers
-// each write with a promise, and half a dozen allocations per message are what the RPC system would spend on them.
+// each write with a promise, and the chain of them is a third of what a call costs (see two-party-network.h).
 #pragma once
 
 #include <capstan/rpc/frame-reader.h>

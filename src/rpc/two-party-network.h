@@ -1,8 +1,10 @@
 // The VatNetwork of a connection between two parties, in place of capnp::TwoPartyVatNetwork. That one chains a promise
 // per sent message and lets each incoming one wait for a turn of the loop; this one appends to the output buffer within
-// send() and hands out what is in the input buffer at once. Together with the framing: 310,000 calls in flight per
-// second instead of 60,000, with a sixth of the processor time for each (bench/rpc-bench). It also refuses to let
-// exceptions of invented types in.
+// send() and hands out what is in the input buffer at once. It also ends a connection whose peer does not read (the
+// library's waits for its last write), and lets no exception of an invented type in.
+//
+// Measured by bench/rpc-bench, 1,000 calls in flight, two cores: the library's framing and network 60,000 calls/s with
+// 33 us of processor each; the library's network over our MessageStream 233,000 with 7.5 us; this 310,000 with 5.2 us.
 #pragma once
 
 #include <capnp/rpc-twoparty.h>
