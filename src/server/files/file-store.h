@@ -5,7 +5,8 @@
 
 namespace capstan::server::files {
 
-// Belongs to its connection's loop. Holds no state of its own but the scope: everything else is FolderState's, which outlives it.
+// Belongs to its connection's loop. Holds no state of its own but the scope: everything else is FolderState's, which
+// outlives it.
 class FileStoreServer final : public schema::FileStore::Server {
  public:
   FileStoreServer(FolderState& folder, kj::Own<ConnectionScope> scope);

@@ -3,24 +3,37 @@
 
 #include <memory>
 
+#include <capstan/base/entry.h>
 #include <capstan/server/files/root.h>
 #include <capstan/server/files/served-folder.h>
+#include <capstan/server/files/staging.h>
 
 namespace capstan::server::files {
 
 class Cache;      // cache.h: hot files' content in memory
 class Listings;   // listing.h: pages of folders, with snapshots of those being listed
-class Staging;    // staging.h: content on its way in
 class Committer;  // committer.h: makes mutations durable, many with one flush
 
-// Thread-safe as its parts are. Members are destroyed in reverse order: the committer first.
+// Thread-safe as its parts are. Members are destroyed in reverse order: the committer first, then Staging, which waits
+// for the jobs that run() started.
 class FolderState final : public ServedFolder {
  public:
-  FolderState(FolderOptions options, BlockingPool& pool, std::unique_ptr<Root> root);
+  FolderState(FolderOptions options, BlockingPool& pool, std::unique_ptr<Root> root, std::unique_ptr<Staging> staging);
   ~FolderState() noexcept(false);
 
   schema::FileStore::Client newFileStore(kj::Own<ConnectionScope> scope) override;
   FolderFigures figures() const override;
+
+  // pool.run() for a job that uses this object: it is not destroyed before the job has ended, also when nobody waits
+  // for the job any more.
+  template <typename Func>
+  auto run(Func&& job) {
+    return pool.run([hold = staging->hold(), job = std::forward<Func>(job)]() mutable { return job(); });
+  }
+
+  // What `fd` (of any kind, O_PATH too) holds, as the entry at `path`: with `cached`, and a symlink's target. Errors
+  // name the path. May block.
+  Result<Entry> entryOf(int fd, std::string_view path) const;
 
   const FolderOptions options;
   BlockingPool& pool;

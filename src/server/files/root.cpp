@@ -79,6 +79,7 @@ class FolderRoot final : public Root {
 
   int fd() const override { return root.get(); }
   int stateFd() const override { return state.get(); }
+  bool isState(const struct stat& status) const override { return idOf(status) == ground.stateFolder; }
 
   Result<kj::AutoCloseFd> open(std::string_view path, int flags, Follow follow) const override {
     if (auto status = check(path); !status.ok()) return status.error();

@@ -53,6 +53,9 @@ class Root {
   };
   virtual Result<Place> locate(std::string_view path, bool makeMissing = false) const = 0;
 
+  // Whether this is the server's own folder: for listings, which come upon it by themselves.
+  virtual bool isState(const struct stat& status) const = 0;
+
   // fstat of what open(path, O_PATH, follow) opens.
   virtual Result<struct stat> stat(std::string_view path, Follow follow = Follow::NO) const = 0;
 };

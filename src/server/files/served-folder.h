@@ -21,8 +21,8 @@ struct CacheFigures {
 };
 
 struct FolderFigures {
-  uint64_t commits = 0;   // mutations made durable
-  uint64_t flushes = 0;   // fsync, fdatasync and syncfs calls that they cost
+  uint64_t commits = 0;  // mutations made durable
+  uint64_t flushes = 0;  // fsync, fdatasync and syncfs calls that they cost
   CacheFigures cache;
 };
 
@@ -39,17 +39,17 @@ inline constexpr size_t MAX_PUT_BYTES = 1 << 20;
 inline constexpr uint32_t MAX_LIST_ENTRIES = 2048;
 inline constexpr size_t STREAM_CHUNK_BYTES = 256 << 10;
 
-// What one connection may hold, and does hold, of files. Belongs to the connection's loop, and is kept alive by every capability
-// made from it; the atomics are read by other threads for status.
+// What one connection may hold, and does hold, of files. Belongs to the connection's loop, and is kept alive by every
+// capability made from it; the atomics are read by other threads for status.
 struct ConnectionScope : public kj::Refcounted {
   // constant after construction
   uint32_t openFilesLimit = 256;
   uint32_t uploadsLimit = 64;
-  std::string grantId;                   // resumable uploads belong to it
+  std::string grantId;  // resumable uploads belong to it
   // owned by the loop
   uint32_t openFiles = 0;
   uint32_t uploads = 0;
-  bool shuttingDown = false;             // new work answers shuttingDown; what is in flight goes on
+  bool shuttingDown = false;  // new work answers shuttingDown; what is in flight goes on
   // shared by all connections; outlive the scope
   struct Totals {
     std::atomic<uint32_t> openFiles{0};

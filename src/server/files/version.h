@@ -10,6 +10,14 @@
 
 namespace capstan::server::files {
 
+// Which inode it is: on one host, as long as something holds it.
+struct FileId {
+  dev_t device = 0;
+  ino_t inode = 0;
+  bool operator==(const FileId&) const = default;
+};
+inline FileId idOf(const struct stat& status) { return {status.st_dev, status.st_ino}; }
+
 // Without path, cached and target.
 Entry entryFrom(const struct stat& status);
 
@@ -19,8 +27,8 @@ Version versionOf(const struct stat& status);
 // Like versionOf, but only of what a rename leaves alone (not ctime): to recognise what came out of an exchange.
 Version identityOf(const struct stat& status);
 
-// Whether any change made from now on is sure to give another version: the last change is longer ago than the file system's
-// clock ticks. Content that is remembered by version must have been settled when it was read.
+// Whether any change made from now on is sure to give another version: the last change is longer ago than the file
+// system's clock ticks. Content that is remembered by version must have been settled when it was read.
 bool isSettled(const struct stat& status);
 
 // Ok if `found` (nothing: there is nothing at the path) is what was expected; else exists, notFound or conflict.

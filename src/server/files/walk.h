@@ -10,16 +10,9 @@
 #include <kj/io.h>
 
 #include <capstan/base/error.h>
+#include <capstan/server/files/version.h>
 
 namespace capstan::server::files {
-
-// Which inode it is, on one host while it is running.
-struct FileId {
-  dev_t device = 0;
-  ino_t inode = 0;
-  bool operator==(const FileId&) const = default;
-};
-inline FileId idOf(const struct stat& status) { return {status.st_dev, status.st_ino}; }
 
 // Where a walk begins, and what it must not enter. Constant.
 struct Ground {

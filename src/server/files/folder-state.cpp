@@ -1,0 +1,62 @@
+#include <capstan/server/files/folder-state.h>
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include <capstan/base/path.h>
+#include <capstan/server/files/cache.h>
+#include <capstan/server/files/committer.h>
+#include <capstan/server/files/file-store.h>
+#include <capstan/server/files/listing.h>
+#include <capstan/server/files/version.h>
+
+namespace capstan::server::files {
+
+FolderState::FolderState(FolderOptions options, BlockingPool& pool, std::unique_ptr<Root> rootFolder,
+                         std::unique_ptr<Staging> stagingFolder)
+    : options(std::move(options)),
+      pool(pool),
+      root(std::move(rootFolder)),
+      cache(std::make_unique<Cache>(this->options.cacheBytes, this->options.cachePolicy)),
+      listings(std::make_unique<Listings>(*root, *cache)),
+      staging(std::move(stagingFolder)),
+      committer(std::make_unique<Committer>(*root, *staging)) {}
+
+FolderState::~FolderState() noexcept(false) = default;
+
+Result<std::unique_ptr<ServedFolder>> ServedFolder::open(FolderOptions options, BlockingPool& pool) {
+  auto root = Root::open(options.root);
+  if (!root.ok()) return root.error();
+  auto staging = Staging::open(**root, options);
+  if (!staging.ok()) return staging.error();
+  return std::unique_ptr<ServedFolder>(
+      std::make_unique<FolderState>(std::move(options), pool, std::move(*root), std::move(*staging)));
+}
+
+schema::FileStore::Client FolderState::newFileStore(kj::Own<ConnectionScope> scope) {
+  return kj::heap<FileStoreServer>(*this, kj::mv(scope));
+}
+
+FolderFigures FolderState::figures() const {
+  auto commits = committer->figures();
+  return {commits.commits, commits.flushes, cache->figures()};
+}
+
+Result<Entry> FolderState::entryOf(int fd, std::string_view path) const {
+  struct stat status;
+  if (fstat(fd, &status) < 0) return errorFromErrno(errno, "cannot look at", path);
+  Entry entry = entryFrom(status);
+  entry.path = std::string(path);
+  if (entry.type == EntryType::FILE) entry.cached = cache->holds(idOf(status), entry.version);
+  if (entry.type == EntryType::SYMLINK) {
+    char target[MAX_PATH_BYTES];
+    ssize_t size = readlinkat(fd, "", target, sizeof(target));
+    if (size < 0) return errorFromErrno(errno, "cannot read the symlink", path);
+    entry.target.assign(target, size_t(size));
+  }
+  return entry;
+}
+
+}  // namespace capstan::server::files
