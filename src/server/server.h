@@ -1,13 +1,13 @@
-// The server as a whole: listeners, event loops, connections, and its orderly end. Embeddable: `capstan serve` adds signals, the
-// ready file and messages on the terminal.
+// The server as a whole: listeners, event loops, connections, and its orderly end. Embeddable: `capstan serve` adds
+// signals, the ready file and messages on the terminal.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include <kj/async-io.h>
+#include <kj/async-unix.h>
+#include <kj/timer.h>
 
 #include <capstan/base/error.h>
 #include <capstan/rpc/address.h>
@@ -18,39 +18,45 @@ namespace capstan::server {
 enum class Authentication { NONE, TOKEN };
 
 struct ServerOptions {
-  std::string root;                            // the folder to serve; must exist
-  std::string stateFolder;                     // made if missing, mode 0700
-  std::vector<rpc::Address> listen;            // port 0 picks one
+  std::string root;                  // the folder to serve; must exist
+  std::string stateFolder;           // made if missing, mode 0700
+  std::vector<rpc::Address> listen;  // port 0 picks one
   Authentication authentication = Authentication::TOKEN;
-  bool insecure = false;                       // allow addresses that are not loopback, without TLS
-  unsigned threads = 0;                        // event loops; 0: one per core
+  bool insecure = false;  // allow addresses that are not loopback, without TLS
+  unsigned threads = 0;   // event loops; 0: one per core
   unsigned maxConnections = 1024;
-  uint64_t idleTimeout = 0;                    // nanoseconds without a message before a connection is ended; 0: never
-  uint64_t drainGrace = 10'000'000'000;        // nanoseconds that uploads in flight have after drain() began
+  uint64_t idleTimeout = 0;              // nanoseconds without a message before a connection is ended; 0: never
+  uint64_t drainGrace = 10'000'000'000;  // nanoseconds that uploads in flight have after drain() began
   size_t cacheBytes = 64 << 20;
   files::CachePolicy cachePolicy = files::CachePolicy::FIFO;
+  uint64_t loginDeadline = 30'000'000'000;  // nanoseconds until a connection without a session is ended
 };
 
-// start() and drain() are called on one event loop, the acceptor's; that loop must run for new connections to be
-// accepted. Connections live on threads of the server's own.
+// Belongs to one event loop, the acceptor's, which must run for new connections to be accepted. Connections live on
+// threads of the server's own.
 class Server {
  public:
   // Opens the root and state, makes the owner's token if there is none, binds, and starts the threads. What a user can
-  // cause (no such folder, address in use, not loopback without `insecure`) is an Error.
-  static Result<std::unique_ptr<Server>> start(ServerOptions options, kj::AsyncIoProvider& io, kj::LowLevelAsyncIoProvider& lowLevel,
-                                               kj::Timer& timer);
+  // cause (no such folder, address in use, not loopback without `insecure`) is an Error. `port` and `timer` are the
+  // calling loop's, and must outlive the server.
+  static Result<std::unique_ptr<Server>> start(ServerOptions options, kj::UnixEventPort& port, kj::Timer& timer);
+
+  // Ends all connections at once and joins the threads.
   virtual ~Server() noexcept(false) = default;
 
   // The bound addresses, with the real ports, in the order of ServerOptions.listen.
-  virtual std::vector<rpc::Address> addresses() const = 0;
-  virtual std::string ownerTokenFile() const = 0;
+  virtual const std::vector<rpc::Address>& addresses() const = 0;
+  virtual const std::string& ownerTokenFile() const = 0;
 
-  // Resolves only with an exception: accepting cannot go on.
-  virtual kj::Promise<void> run() = 0;
-
-  // Stops accepting, tells sessions (new work answers shuttingDown), lets uploads and calls in flight finish within the grace period, then
-  // closes every connection. Afterwards the object may be destroyed. Idempotent.
+  // Stops accepting; new work answers shuttingDown. Resolves when no transfer and no commit is open any more, or after
+  // ServerOptions.drainGrace. Connections stay open until the server is destroyed. At most once.
   virtual kj::Promise<void> drain() = 0;
+
+  // Connections, uploads and downloads that are open now.
+  struct Activity {
+    uint32_t connections = 0, uploads = 0, downloads = 0;
+  };
+  virtual Activity activity() const = 0;
 };
 
 }  // namespace capstan::server

@@ -1,0 +1,118 @@
+#include <capstan/server/acceptor.h>
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include <capstan/base/log.h>
+#include <capstan/rpc/outcome.h>
+
+namespace capstan::server {
+
+namespace {
+
+kj::AutoCloseFd openReserve() { return kj::AutoCloseFd(open("/dev/null", O_RDONLY | O_CLOEXEC)); }
+
+constexpr unsigned ACCEPTS_PER_TURN = 64;
+
+}  // namespace
+
+Acceptor::Acceptor(ServerState& server, std::vector<Listener> listenersParam, std::vector<kj::Own<LoopThread>>& loops,
+                   kj::UnixEventPort& port, kj::Timer& timer)
+    : server(server),
+      loops(loops),
+      port(port),
+      timer(timer),
+      reserve(openReserve()),
+      lastComplaint(timer.now() - 1 * kj::HOURS),
+      tasks(*this) {
+  for (Listener& each : listenersParam) {
+    auto listener = kj::heap<Listener>(kj::mv(each));
+    auto readable =
+        kj::heap<kj::UnixEventPort::FdObserver>(port, listener->get(), kj::UnixEventPort::FdObserver::OBSERVE_READ);
+    auto accepting = acceptOn(*listener, *readable);
+    tasks.add(accepting.attach(kj::mv(readable)));
+    listeners.add(kj::mv(listener));
+  }
+}
+
+kj::Promise<void> Acceptor::acceptOn(const Listener& listener, kj::UnixEventPort::FdObserver& readable) {
+  return readable.whenBecomesReadable().then([this, &listener, &readable]() -> kj::Promise<void> {
+    // Both outlive this promise, which is in `tasks`. The observer tells of changes only: take all that is there.
+    struct Drain {
+      static kj::Promise<void> run(Acceptor& self, const Listener& listener) {
+        for (unsigned i = 0; i < ACCEPTS_PER_TURN; ++i) {
+          if (!self.acceptOne(listener)) return kj::READY_NOW;
+        }
+        return kj::evalLater([&self, &listener]() { return run(self, listener); });
+      }
+    };
+    return Drain::run(*this, listener).then([this, &listener, &readable]() { return acceptOn(listener, readable); });
+  });
+}
+
+// False if nobody is waiting.
+bool Acceptor::acceptOne(const Listener& listener) {
+  kj::AutoCloseFd socket(accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (socket.get() >= 0) {
+    handOver(kj::mv(socket));
+    return true;
+  }
+  switch (errno) {
+    case EAGAIN: return false;
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+    case ENETDOWN:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case EOPNOTSUPP:
+    case ENETUNREACH:
+    case EPERM: return true;  // this newcomer's misfortune, see accept(2)
+    default: complain(errno); return turnAwayOne(listener);
+  }
+}
+
+// Out of descriptors or memory: makes room with the reserve and closes the newcomer, who would wait for nothing else.
+bool Acceptor::turnAwayOne(const Listener& listener) {
+  reserve = nullptr;
+  kj::AutoCloseFd socket(accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  bool turnedAway = socket.get() >= 0;
+  socket = nullptr;
+  reserve = openReserve();
+  return turnedAway;
+}
+
+void Acceptor::handOver(kj::AutoCloseFd socket) {
+  PeerIdentity peer = identifyPeer(socket.get());
+  if (peer.isUnix && !peer.sameUser) {
+    log::warning(peer.name.c_str(), " is another user, and was turned away");
+    return;
+  }
+  uint32_t openNow = 0;
+  for (auto& loop : loops) openNow += loop->load();
+  if (openNow >= server.options.maxConnections + EXTRA_CONNECTIONS) {
+    log::debug(peer.name.c_str(), " was turned away: too many connections");
+    return;
+  }
+  auto& loop = **std::min_element(loops.begin(), loops.end(), [](auto& a, auto& b) { return a->load() < b->load(); });
+  tasks.add(loop.adopt(kj::mv(socket), std::move(peer), openNow >= server.options.maxConnections));
+}
+
+void Acceptor::complain(int reason) {
+  if (timer.now() - lastComplaint < 1 * kj::SECONDS) return;
+  lastComplaint = timer.now();
+  log::warning("a connection was turned away: ", strerror(reason), "; raise the limit of open files (ulimit -n)");
+}
+
+void Acceptor::taskFailed(kj::Exception&& exception) {
+  log::error("accepting failed: ", rpc::errorFromException(exception).message.c_str());
+}
+
+}  // namespace capstan::server

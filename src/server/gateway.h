@@ -1,0 +1,40 @@
+// Gateway and Session of one connection: who is there, logging in, and what a login gives.
+#pragma once
+
+#include <functional>
+
+#include <capnp/message.h>
+#include <kj/timer.h>
+
+#include <capstan/server/server-state.h>
+
+namespace capstan::server {
+
+// What the Gateway has to know of its connection. Belongs to the connection's loop; kept alive by each capability.
+struct ConnectionContext final : public kj::Refcounted {
+  // constant after construction
+  ServerState& server;
+  kj::Timer& timer;
+  std::string peer;  // for the log
+  schema::Authentication authentication;
+  bool refused;  // beyond the server's limit: no login succeeds
+  kj::Own<files::ConnectionScope> scope;
+  // owned by the loop
+  std::string client;     // what the client calls itself
+  uint32_t sessions = 0;  // open now
+  bool everLoggedIn = false;
+  uint32_t wrongTokens = 0;
+
+  ConnectionContext(ServerState& server, kj::Timer& timer, std::string peer, schema::Authentication authentication,
+                    bool refused, kj::Own<files::ConnectionScope> scope)
+      : server(server),
+        timer(timer),
+        peer(std::move(peer)),
+        authentication(authentication),
+        refused(refused),
+        scope(kj::mv(scope)) {}
+};
+
+schema::Gateway::Client newGateway(kj::Own<ConnectionContext> context);
+
+}  // namespace capstan::server

@@ -1,0 +1,196 @@
+#include <capstan/server/listener.h>
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+#include <capstan/base/file.h>
+#include <capstan/base/text.h>
+#include <capstan/base/user-dirs.h>
+
+namespace capstan::server {
+
+namespace {
+
+constexpr int BACKLOG = 1024;
+
+Error cannotListen(const rpc::Address& address, std::string_view reason) {
+  return {ErrorCode::INVALID_ARGUMENT,
+          "cannot listen on " + escapeForTerminal(address.toString()) + ": " + std::string(reason),
+          {}};
+}
+
+Error cannotListen(const rpc::Address& address, int number) {
+  switch (number) {
+    case EADDRINUSE:
+      return {ErrorCode::EXISTS,
+              "cannot listen on " + escapeForTerminal(address.toString()) +
+                  ": the address is in use, maybe by another server; choose another with --listen",
+              {}};
+    case EADDRNOTAVAIL: return cannotListen(address, "this machine does not have that address");
+    case EACCES:
+    case EPERM:
+      return {
+          ErrorCode::DENIED, "cannot listen on " + escapeForTerminal(address.toString()) + ": this user may not", {}};
+    default: return cannotListen(address, strerror(number));
+  }
+}
+
+rpc::Address addressOf(const sockaddr* raw, socklen_t size) {
+  rpc::Address result;
+  char host[NI_MAXHOST], service[NI_MAXSERV];
+  if (getnameinfo(raw, size, host, sizeof(host), service, sizeof(service), NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
+    result.host = host;
+    result.port = uint16_t(atoi(service));
+  }
+  return result;
+}
+
+Result<Listener> bindTcp(const rpc::Address& wanted, const addrinfo& info, bool insecure) {
+  rpc::Address numeric = addressOf(info.ai_addr, info.ai_addrlen);
+  if (!numeric.isLoopback() && !insecure) {
+    return cannotListen(wanted,
+                        "other machines could reach it, and this version has no TLS: whoever can read the network "
+                        "would see tokens and files. Say --insecure if the network is trusted");
+  }
+  kj::AutoCloseFd fd(socket(info.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (fd.get() < 0) return cannotListen(wanted, errno);
+  int one = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+  if (info.ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+  if (bind(fd, info.ai_addr, info.ai_addrlen) < 0 || listen(fd, BACKLOG) < 0) return cannotListen(wanted, errno);
+  sockaddr_storage bound;
+  socklen_t size = sizeof(bound);
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size) < 0) return cannotListen(wanted, errno);
+  return Listener(kj::mv(fd), addressOf(reinterpret_cast<sockaddr*>(&bound), size));
+}
+
+Result<std::vector<Listener>> listenOnTcp(const rpc::Address& address, bool insecure) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE | AI_ADDRCONFIG;
+  addrinfo* found = nullptr;
+  int problem = getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found);
+  if (problem != 0) {
+    // AI_ADDRCONFIG hides ::1 on machines that have no other IPv6 address.
+    hints.ai_flags = AI_PASSIVE;
+    problem = getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found);
+  }
+  if (problem != 0) return cannotListen(address, gai_strerror(problem));
+  std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(found, freeaddrinfo);
+
+  std::vector<Listener> listeners;
+  for (const addrinfo* info = found; info != nullptr; info = info->ai_next) {
+    auto listener = bindTcp(address, *info, insecure);
+    if (!listener.ok()) return listener.error();
+    listeners.push_back(std::move(*listener));
+    if (address.port == 0) break;
+  }
+  return listeners;
+}
+
+// The folder of the default socket where there is no runtime folder: in /tmp, where others may have made it first.
+Status ensureOwnFolder(const std::string& folder) {
+  if (mkdir(folder.c_str(), 0700) < 0 && errno != EEXIST) return errorFromErrno(errno, "cannot make", folder);
+  struct stat status;
+  if (lstat(folder.c_str(), &status) < 0) return errorFromErrno(errno, "cannot use", folder);
+  if (!S_ISDIR(status.st_mode) || status.st_uid != geteuid() || (status.st_mode & 077) != 0) {
+    return errorAt(ErrorCode::DENIED, folder, "",
+                   " is not a folder of this user's that only this user may enter; "
+                   "remove it, or choose a socket with --listen unix:PATH");
+  }
+  return okStatus();
+}
+
+bool somebodyAnswers(const sockaddr_un& address, socklen_t size) {
+  kj::AutoCloseFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  // EAGAIN: the backlog of somebody who is alive is full.
+  return connect(fd, reinterpret_cast<const sockaddr*>(&address), size) == 0 || errno == EAGAIN;
+}
+
+Result<std::vector<Listener>> listenOnUnix(const rpc::Address& address) {
+  sockaddr_un raw{};
+  raw.sun_family = AF_UNIX;
+  if (address.path.empty() || address.path.size() >= sizeof(raw.sun_path)) {
+    return cannotListen(address, "the path of a Unix socket has 1 to 107 bytes");
+  }
+  memcpy(raw.sun_path, address.path.data(), address.path.size());
+  socklen_t size = sizeof(raw);
+
+  if (address.path == defaultSocketPath() && address.path.starts_with("/tmp/")) {
+    auto folder = ensureOwnFolder(address.path.substr(0, address.path.rfind('/')));
+    if (!folder.ok()) return folder.error();
+  }
+  struct stat status;
+  if (lstat(address.path.c_str(), &status) == 0) {
+    if (!S_ISSOCK(status.st_mode)) return cannotListen(address, "there is a file of that name that is no socket");
+    if (somebodyAnswers(raw, size)) return cannotListen(address, EADDRINUSE);
+    unlink(address.path.c_str());
+  }
+  kj::AutoCloseFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (fd.get() < 0) return cannotListen(address, errno);
+  // The file must not be open to others even for a moment; servers start before they have threads.
+  mode_t before = umask(0177);
+  int bound = bind(fd, reinterpret_cast<sockaddr*>(&raw), size);
+  int reason = errno;
+  umask(before);
+  if (bound < 0) return cannotListen(address, reason);
+  if (listen(fd, BACKLOG) < 0) return cannotListen(address, errno);
+  std::vector<Listener> listeners;
+  listeners.emplace_back(kj::mv(fd), address);
+  return listeners;
+}
+
+}  // namespace
+
+Listener::Listener(kj::AutoCloseFd fd, rpc::Address address) : fd(kj::mv(fd)), bound(std::move(address)) {
+  struct stat status;
+  if (bound.kind == rpc::Address::Kind::UNIX && lstat(bound.path.c_str(), &status) == 0) {
+    device = status.st_dev;
+    inode = status.st_ino;
+  }
+}
+
+Listener::~Listener() {
+  if (fd.get() < 0 || inode == 0) return;
+  struct stat status;
+  if (lstat(bound.path.c_str(), &status) == 0 && status.st_dev == device && status.st_ino == inode) {
+    unlink(bound.path.c_str());
+  }
+}
+
+Result<std::vector<Listener>> listenOn(const rpc::Address& address, bool insecure) {
+  return address.kind == rpc::Address::Kind::UNIX ? listenOnUnix(address) : listenOnTcp(address, insecure);
+}
+
+PeerIdentity identifyPeer(int fd) {
+  PeerIdentity peer;
+  sockaddr_storage raw{};
+  socklen_t size = sizeof(raw);
+  if (getpeername(fd, reinterpret_cast<sockaddr*>(&raw), &size) < 0) {
+    peer.name = "somebody who has left";
+    return peer;
+  }
+  if (raw.ss_family != AF_UNIX) {
+    peer.name = addressOf(reinterpret_cast<sockaddr*>(&raw), size).toString();
+    return peer;
+  }
+  peer.isUnix = true;
+  ucred credentials{};
+  size = sizeof(credentials);
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0) {
+    peer.sameUser = credentials.uid == geteuid() || credentials.uid == 0;
+    peer.name = "user " + std::to_string(credentials.uid) + ", process " + std::to_string(credentials.pid);
+  }
+  return peer;
+}
+
+}  // namespace capstan::server

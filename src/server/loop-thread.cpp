@@ -1,0 +1,189 @@
+#include <capstan/server/loop-thread.h>
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <sys/socket.h>
+
+#include <future>
+#include <list>
+
+#include <capstan/base/log.h>
+#include <capstan/rpc/event-loop.h>
+#include <capstan/rpc/outcome.h>
+#include <capstan/rpc/peer-connection.h>
+#include <capstan/server/gateway.h>
+
+namespace capstan::server {
+
+namespace {
+
+kj::Duration nanoseconds(uint64_t count) { return int64_t(count) * kj::NANOSECONDS; }
+
+// One connection from its first byte to its last.
+class ServedConnection {
+ public:
+  ServedConnection(ServerState& server, kj::Timer& timer, kj::Own<kj::AsyncIoStream> stream, const PeerIdentity& peer,
+                   bool refused)
+      : registered(server.registry),
+        timer(timer),
+        context(newContext(server, timer, peer, refused)),
+        connection(kj::mv(stream), capnp::rpc::twoparty::Side::SERVER,
+                   capnp::Capability::Client(newGateway(kj::addRef(*context))), registered.counters) {
+    log::info(context->peer.c_str(), " connected, ", server.registry.open(), " open");
+  }
+
+  ~ServedConnection() noexcept(false) {
+    KJ_IF_MAYBE (violation, connection.violation()) {
+      log::warning(context->peer.c_str(), ": ", *violation);
+    }
+    const char* name = context->client.c_str();
+    log::info(context->peer.c_str(), context->client.empty() ? "" : " (", name, context->client.empty() ? "" : ")",
+              " disconnected, ", context->server.registry.open() - 1, " open", reason.size() > 0 ? ": " : "", reason);
+  }
+
+  // Resolves when the connection has to end, whoever wants that.
+  kj::Promise<void> whenOver() {
+    return connection.onDisconnect().exclusiveJoin(whenLoginIsLate()).exclusiveJoin(whenIdle());
+  }
+
+  void beginDrain() { context->scope->shuttingDown = true; }
+
+ private:
+  ConnectionRegistry::Entry registered;
+  kj::Timer& timer;
+  kj::Own<ConnectionContext> context;
+  rpc::PeerConnection connection;
+  kj::StringPtr reason;  // why this side ended it
+  uint64_t messagesBefore = 0;
+
+  static kj::Own<ConnectionContext> newContext(ServerState& server, kj::Timer& timer, const PeerIdentity& peer,
+                                               bool refused) {
+    auto scope = kj::refcounted<files::ConnectionScope>();
+    scope->openFilesLimit = OPEN_FILES_LIMIT;
+    scope->uploadsLimit = UPLOADS_LIMIT;
+    scope->grantId = "owner";
+    scope->totals = &server.totals;
+    scope->shuttingDown = server.draining;
+    auto authentication = peer.isUnix                                             ? schema::Authentication::SAME_USER
+                          : server.options.authentication == Authentication::NONE ? schema::Authentication::NONE
+                                                                                  : schema::Authentication::TOKEN;
+    return kj::refcounted<ConnectionContext>(server, timer, peer.name, authentication, refused, kj::mv(scope));
+  }
+
+  kj::Promise<void> whenLoginIsLate() {
+    return timer.afterDelay(nanoseconds(context->server.options.loginDeadline)).then([this]() -> kj::Promise<void> {
+      // `this` outlives the promise: the loop destroys both together, the promise first.
+      if (context->everLoggedIn && !context->refused) return kj::NEVER_DONE;
+      reason = "it did not log in in time";
+      return kj::READY_NOW;
+    });
+  }
+
+  kj::Promise<void> whenIdle() {
+    uint64_t limit = context->server.options.idleTimeout;
+    if (limit == 0) return kj::NEVER_DONE;
+    messagesBefore = registered.counters.messagesReceived.load(std::memory_order_relaxed);
+    return timer.afterDelay(nanoseconds(limit)).then([this]() -> kj::Promise<void> {
+      uint64_t messages = registered.counters.messagesReceived.load(std::memory_order_relaxed);
+      if (messages != messagesBefore) return whenIdle();
+      reason = "it was idle for too long";
+      return kj::READY_NOW;
+    });
+  }
+};
+
+void tuneSocket(int fd, const PeerIdentity& peer) {
+  if (peer.isUnix) return;
+  int one = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+  // A peer that has vanished without a word is noticed within about two minutes.
+  int idle = 60, interval = 15, probes = 4;
+  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+}
+
+}  // namespace
+
+// Lives on the thread's stack.
+class LoopThread::Loop final : public kj::TaskSet::ErrorHandler {
+ public:
+  Loop(ServerState& server, std::atomic<uint32_t>& load, kj::AsyncIoContext& io)
+      : server(server), load(load), io(io), endings(*this) {}
+
+  void adopt(kj::AutoCloseFd socket, const PeerIdentity& peer, bool refused) {
+    tuneSocket(socket.get(), peer);
+    auto stream = io.lowLevelProvider->wrapSocketFd(
+        kj::mv(socket), kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC | kj::LowLevelAsyncIoProvider::ALREADY_NONBLOCK);
+    auto connection = kj::heap<ServedConnection>(server, io.provider->getTimer(), kj::mv(stream), peer, refused);
+    auto over = connection->whenOver();
+    auto position = open.insert(open.end(), kj::mv(connection));
+    endings.add(over.catch_([](kj::Exception&&) {}).then([this, position]() {
+      // Not destroyed here: this continuation belongs to a promise of the connection's own. `this` outlives `endings`.
+      endings.add(kj::evalLater([this, position]() {
+        open.erase(position);
+        load.fetch_sub(1, std::memory_order_relaxed);
+      }));
+    }));
+  }
+
+  void beginDrain() {
+    for (auto& connection : open) connection->beginDrain();
+  }
+
+ private:
+  ServerState& server;
+  std::atomic<uint32_t>& load;
+  kj::AsyncIoContext& io;
+  std::list<kj::Own<ServedConnection>> open;
+  kj::TaskSet endings;  // destroyed before the connections
+
+  void taskFailed(kj::Exception&& exception) override {
+    log::error("a connection's task failed: ", rpc::errorFromException(exception).message.c_str());
+  }
+};
+
+LoopThread::LoopThread(ServerState& server) : server(server) {
+  std::promise<void> started;
+  thread = std::thread([this, &started]() {
+    pthread_setname_np(pthread_self(), "capstan-loop");
+    run([this, &started](Loop& theLoop, kj::Own<const kj::Executor> theExecutor,
+                         kj::Own<kj::CrossThreadPromiseFulfiller<void>> theStop) {
+      loop = &theLoop;
+      executor = kj::mv(theExecutor);
+      stop = kj::mv(theStop);
+      started.set_value();
+    });
+  });
+  started.get_future().wait();
+}
+
+LoopThread::~LoopThread() noexcept(false) {
+  stop->fulfill();
+  thread.join();
+}
+
+void LoopThread::run(
+    std::function<void(Loop&, kj::Own<const kj::Executor>, kj::Own<kj::CrossThreadPromiseFulfiller<void>>)> ready) {
+  auto io = kj::setupAsyncIo();
+  rpc::setUpEventLoop(io.waitScope);
+  auto stopping = kj::newPromiseAndCrossThreadFulfiller<void>();
+  Loop theLoop(server, connections, io);
+  ready(theLoop, kj::getCurrentThreadExecutor().addRef(), kj::mv(stopping.fulfiller));
+  stopping.promise.wait(io.waitScope);
+}
+
+kj::Promise<void> LoopThread::adopt(kj::AutoCloseFd socket, PeerIdentity peer, bool refused) {
+  connections.fetch_add(1, std::memory_order_relaxed);
+  return executor->executeAsync([this, socket = kj::mv(socket), peer = std::move(peer), refused]() mutable {
+    loop->adopt(kj::mv(socket), peer, refused);
+  });
+}
+
+kj::Promise<void> LoopThread::beginDrain() {
+  return executor->executeAsync([this]() { loop->beginDrain(); });
+}
+
+}  // namespace capstan::server

@@ -1,0 +1,143 @@
+#include <capstan/server/server.h>
+
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <climits>
+#include <cstdlib>
+#include <thread>
+
+#include <capstan/base/file.h>
+#include <capstan/base/log.h>
+#include <capstan/base/path.h>
+#include <capstan/base/text.h>
+#include <capstan/server/acceptor.h>
+#include <capstan/server/loop-thread.h>
+#include <capstan/server/server-state.h>
+
+namespace capstan::server {
+
+namespace {
+
+constexpr unsigned POOL_THREADS = 8;
+constexpr size_t POOL_QUEUE = 4096;
+
+std::string absolute(const std::string& path) {
+  char buffer[PATH_MAX];
+  return realpath(path.c_str(), buffer) != nullptr ? buffer : std::string();
+}
+
+Status checkRoot(const std::string& root) {
+  struct stat status;
+  if (stat(root.c_str(), &status) < 0) return errorFromErrno(errno, "cannot serve", root);
+  if (!S_ISDIR(status.st_mode)) return errorAt(ErrorCode::NOT_DIRECTORY, root, "cannot serve ", ": it is not a folder");
+  return okStatus();
+}
+
+// State that lies in the served folder would be served: secrets included.
+Status checkState(const std::string& root, const std::string& state) {
+  auto made = makeDirectories(state);
+  if (!made.ok()) return made;
+  std::string rootPath = absolute(root), statePath = absolute(state);
+  std::string reserved = joinPath(rootPath, STATE_FOLDER);
+  if (isWithin(statePath, rootPath) && !isWithin(statePath, reserved)) {
+    return errorAt(ErrorCode::INVALID_ARGUMENT, state, "the state folder ",
+                   " lies in the served folder, where everybody could read it; choose another with --state");
+  }
+  return okStatus();
+}
+
+void raiseDescriptorLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
+}
+
+std::string hostName() {
+  char name[256] = {};
+  return gethostname(name, sizeof(name) - 1) == 0 ? escapeForTerminal(name) : "unknown";
+}
+
+class ServerImpl final : public Server {
+ public:
+  ServerImpl(std::unique_ptr<ServerState> stateParam, std::vector<Listener> listeners, kj::UnixEventPort& port,
+             kj::Timer& timer)
+      : state(std::move(stateParam)), timer(timer) {
+    for (unsigned i = 0; i < state->threads; ++i) loops.push_back(kj::heap<LoopThread>(*state));
+    links = TokenLinks(
+        state->options.authentication == Authentication::TOKEN ? state->addresses : std::vector<rpc::Address>(),
+        state->token.file());
+    acceptor = kj::heap<Acceptor>(*state, std::move(listeners), loops, port, timer);
+  }
+
+  const std::vector<rpc::Address>& addresses() const override { return state->addresses; }
+  const std::string& ownerTokenFile() const override { return state->token.file(); }
+
+  kj::Promise<void> drain() override {
+    acceptor = nullptr;
+    links = TokenLinks();
+    state->draining = true;
+    kj::Vector<kj::Promise<void>> begun;
+    for (auto& loop : loops) begun.add(loop->beginDrain());
+    auto grace = timer.afterDelay(int64_t(state->options.drainGrace) * kj::NANOSECONDS);
+    return kj::joinPromises(begun.releaseAsArray()).then([this]() { return whenQuiet(); }).exclusiveJoin(kj::mv(grace));
+  }
+
+  Activity activity() const override {
+    return {state->registry.open(), state->totals.uploads.load(), state->totals.downloads.load()};
+  }
+
+ private:
+  std::unique_ptr<ServerState> state;
+  kj::Timer& timer;
+  std::vector<kj::Own<LoopThread>> loops;
+  TokenLinks links;
+  kj::Own<Acceptor> acceptor;
+
+  // Looks a few times a second: what is waited for happens on other threads and on the disk. Quiet has to last for two
+  // looks, so that answers get out.
+  kj::Promise<void> whenQuiet(unsigned quietLooks = 0) {
+    auto now = activity();
+    bool quiet = now.uploads == 0 && now.downloads == 0 && state->pool->pending() == 0;
+    if (now.connections == 0 || quietLooks == 2) return kj::READY_NOW;
+    return timer.afterDelay(50 * kj::MILLISECONDS).then([this, quiet, quietLooks]() {
+      return whenQuiet(quiet ? quietLooks + 1 : 0);
+    });
+  }
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Server>> Server::start(ServerOptions options, kj::UnixEventPort& port, kj::Timer& timer) {
+  auto usable = checkRoot(options.root);
+  if (usable.ok()) usable = checkState(options.root, options.stateFolder);
+  if (!usable.ok()) return usable.error();
+  auto token = OwnerToken::loadOrMake(options.stateFolder);
+  if (!token.ok()) return token.error();
+  raiseDescriptorLimit();
+
+  std::vector<Listener> listeners;
+  for (const rpc::Address& address : options.listen) {
+    auto bound = listenOn(address, options.insecure);
+    if (!bound.ok()) return bound.error();
+    for (Listener& listener : *bound) listeners.push_back(std::move(listener));
+  }
+
+  auto state = std::make_unique<ServerState>(std::move(options), std::move(*token));
+  for (const Listener& listener : listeners) state->addresses.push_back(listener.address());
+  state->hostName = hostName();
+  state->threads =
+      state->options.threads > 0 ? state->options.threads : std::max(1u, std::thread::hardware_concurrency());
+  state->pool = std::make_unique<BlockingPool>(BlockingPool::Options{POOL_THREADS, POOL_QUEUE});
+  files::FolderOptions folderOptions{
+      .root = state->options.root, .cacheBytes = state->options.cacheBytes, .cachePolicy = state->options.cachePolicy};
+  auto folder = files::ServedFolder::open(std::move(folderOptions), *state->pool);
+  if (!folder.ok()) return folder.error();
+  state->folder = std::move(*folder);
+  return std::unique_ptr<Server>(std::make_unique<ServerImpl>(std::move(state), std::move(listeners), port, timer));
+}
+
+}  // namespace capstan::server
