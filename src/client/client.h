@@ -1,5 +1,6 @@
-// A client of a Capstan server: connects, logs in, calls, transfers, and comes back after a broken connection. For programs that run
-// a KJ event loop; blocking-client.h is the same for others. The `capstan` command is written with nothing else.
+// A client of a Capstan server: connects, logs in, calls, transfers, and comes back after a broken connection. For
+// programs that run a KJ event loop; blocking-client.h is the same for others. The `capstan` command is written with
+// nothing else.
 #pragma once
 
 #include <functional>
@@ -7,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include <capnp/message.h>
 #include <kj/async-io.h>
 
 #include <capstan/base/entry.h>
@@ -19,12 +21,12 @@ namespace capstan::client {
 
 struct Options {
   rpc::Address address;
-  std::string token;                              // the secret's 32 bytes; empty where none is needed
-  std::string name = "capstan-client";            // for the server's log
-  uint64_t connectTimeout = 10'000'000'000;       // nanoseconds
-  // After a broken connection, calls that are safe to repeat are repeated on a new connection, with exponential backoff and jitter
-  // (100 ms to 5 s), until this many nanoseconds have passed without success. 0: never. The first connection is not retried
-  // unless retryFirst is set.
+  std::string token;                         // the secret's 32 bytes; empty where none is needed
+  std::string name = "capstan-client";       // for the server's log
+  uint64_t connectTimeout = 10'000'000'000;  // nanoseconds
+  // After a broken connection, calls that are safe to repeat are repeated on a new connection, with exponential backoff
+  // and jitter (100 ms to 5 s), until this many nanoseconds have passed without success. 0: never. The first connection
+  // is not retried unless retryFirst is set.
   uint64_t retryFor = 60'000'000'000;
   bool retryFirst = false;
   std::function<void(const std::string& reason, uint64_t waitNanoseconds)> onRetry;
@@ -34,18 +36,20 @@ struct Options {
 struct ServerInfo {
   std::string name, version, host;
   uint32_t protocolVersion = 0, oldestProtocolVersion = 0, processId = 0;
-  uint64_t uptime = 0;  // nanoseconds
-  uint64_t maxRead = 0, maxPut = 0, writeChunk = 0;
+  uint64_t uptime = 0;                               // nanoseconds
+  uint64_t maxRead = 0, maxPut = 0, writeChunk = 0;  // bytes
+  uint32_t maxOpenFiles = 0, maxUploads = 0;         // held by one connection
   bool needsToken = false;
 };
 
-// Belongs to one event loop; destroying it cancels what it has under way. Every promise that it returns must be dropped or have
-// resolved before it is destroyed. Local files are read and written on the calling loop, a chunk at a time.
+// Belongs to one event loop; destroying it cancels what it has under way. Every promise that it returns must be dropped
+// or have resolved before it is destroyed. Local files are read and written on the calling loop, a chunk at a time.
 //
-// All methods answer failures that a user can cause as Error values, among them `unreachable` when there is no server, it is no Capstan server, or the
-// connection broke and retryFor has passed, `protocolVersion`, and `denied` when the token is wrong. Reading calls and
-// uploads are repeated after a broken connection; other mutations are not: their `unreachable` says that it is not known whether they took effect.
-// Pipelined throughout: connecting, logging in and the first call cost one round trip together (after TCP's own).
+// All methods answer failures that a user can cause as Error values, among them `unreachable` when there is no server,
+// it is no Capstan server, or the connection broke and retryFor has passed, `protocolVersion`, and `denied` when the
+// token is wrong. Reading calls and uploads are repeated after a broken connection; other mutations are not: their
+// `unreachable` says that it is not known whether they took effect. Pipelined throughout: connecting, logging in and
+// the first call cost one round trip together (after TCP's own).
 class Client {
  public:
   // `network` and `timer` must outlive it. Nothing is connected before the first call.
@@ -53,8 +57,8 @@ class Client {
   ~Client() noexcept(false);
   KJ_DISALLOW_COPY(Client);
 
-  // The capabilities themselves, of the current connection (made if there is none), for calls that have no method here. They break with
-  // the connection.
+  // The capabilities themselves, of the current connection (made if there is none), for calls that have no method here.
+  // They break with the connection.
   kj::Promise<Result<schema::Gateway::Client>> gateway();
   kj::Promise<Result<schema::Session::Client>> session();
   kj::Promise<Result<schema::FileStore::Client>> fileStore();
@@ -69,20 +73,28 @@ class Client {
   kj::Promise<Result<std::string>> digest(std::string path, DigestAlgorithm algorithm);  // raw bytes
 
   kj::Promise<Result<Entry>> makeDirectory(std::string path, bool parents = false, Attributes attributes = {});
-  kj::Promise<Result<Entry>> symlink(std::string path, std::string target, Expectation expectation = {}, Attributes attributes = {}, bool makeParents = true);
+  kj::Promise<Result<Entry>> symlink(std::string path, std::string target, Expectation expectation = {},
+                                     Attributes attributes = {}, bool makeParents = true);
   kj::Promise<Result<Entry>> setMetadata(std::string path, Attributes attributes, Expectation expectation = {});
-  kj::Promise<Result<Entry>> rename(std::string from, std::string to, Expectation toExpectation = {}, bool makeParents = true);
-  kj::Promise<Result<Entry>> copy(std::string from, std::string to, Expectation toExpectation = {}, bool makeParents = true);
+  kj::Promise<Result<Entry>> rename(std::string from, std::string to, Expectation toExpectation = {},
+                                    bool makeParents = true);
+  kj::Promise<Result<Entry>> copy(std::string from, std::string to, Expectation toExpectation = {},
+                                  bool makeParents = true);
   kj::Promise<Result<Entry>> remove(std::string path, bool recursive = false, Expectation expectation = {});
 
-  // One file's content, or `count` bytes of it from `offset`, to a sink. A file that fits into one read costs one round trip.
-  kj::Promise<Result<Entry>> read(std::string path, ByteConsumer& sink, uint64_t offset = 0, uint64_t count = UINT64_MAX, Progress* progress = nullptr);
+  // One file's content, or `count` bytes of it from `offset`, to a sink. A file that fits into one read costs one round
+  // trip.
+  kj::Promise<Result<Entry>> read(std::string path, ByteConsumer& sink, uint64_t offset = 0,
+                                  uint64_t count = UINT64_MAX, Progress* progress = nullptr);
   // Content of unknown length from a source into one file. A broken connection is an error: a source cannot be rewound.
-  kj::Promise<Result<Entry>> write(ByteProducer& source, std::string path, UploadSettings settings = {}, Progress* progress = nullptr);
+  kj::Promise<Result<Entry>> write(ByteProducer& source, std::string path, UploadSettings settings = {},
+                                   Progress* progress = nullptr);
 
   // One local file, symlink or (settings.recursive) folder to exactly this remote path, and back. See transfer-types.h.
-  kj::Promise<Result<TransferSummary>> upload(std::string localPath, std::string remotePath, UploadSettings settings = {}, Progress* progress = nullptr);
-  kj::Promise<Result<TransferSummary>> download(std::string remotePath, std::string localPath, DownloadSettings settings = {}, Progress* progress = nullptr);
+  kj::Promise<Result<TransferSummary>> upload(std::string localPath, std::string remotePath,
+                                              UploadSettings settings = {}, Progress* progress = nullptr);
+  kj::Promise<Result<TransferSummary>> download(std::string remotePath, std::string localPath,
+                                                DownloadSettings settings = {}, Progress* progress = nullptr);
 
  private:
   struct Impl;

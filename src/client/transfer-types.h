@@ -1,4 +1,5 @@
-// What transfers are told and what they tell: settings, progress, summaries. Plain types, no promises but in sinks and sources.
+// What transfers are told and what they tell: settings, progress, summaries. Plain types, no promises but in sinks and
+// sources.
 #pragma once
 
 #include <cstdint>
@@ -15,26 +16,26 @@
 namespace capstan::client {
 
 struct UploadSettings {
-  bool recursive = false;             // a folder is an error otherwise
-  Expectation expectation;            // for each file
-  bool resume = true;                 // go on from what an interrupted upload of the same file has left at the server
+  bool recursive = false;   // a folder is an error otherwise
+  Expectation expectation;  // for each file
+  bool resume = true;       // go on from what an interrupted upload of the same file has left at the server
   bool makeParents = true;
-  bool keepMetadata = true;           // mode, and mtime in nanoseconds
-  Attributes attributes;              // for write(), and where keepMetadata is off
+  bool keepMetadata = true;  // mode, and mtime in nanoseconds
+  Attributes attributes;     // for write(), and where keepMetadata is off
   unsigned filesInFlight = 64;
 };
 
 struct DownloadSettings {
   bool recursive = false;
-  bool resume = true;                 // go on from the part file of an interrupted download, if the server's version is still the same
+  bool resume = true;  // go on from the part file of an interrupted download, if the server's version is still the same
   bool keepMetadata = true;
-  bool overwrite = true;              // else a local file that is there is `exists`
+  bool overwrite = true;  // else a local file that is there is `exists`
   unsigned filesInFlight = 64;
 };
 
 // A file that a transfer of many could not transfer; the others go on.
 struct TransferFailure {
-  std::string path;                   // the source's
+  std::string path;  // the source's
   Error error;
 };
 
@@ -42,8 +43,8 @@ struct TransferSummary {
   uint64_t files = 0;
   uint64_t folders = 0;
   uint64_t symlinks = 0;
-  uint64_t bytes = 0;                 // of content, whether sent now or resumed
-  uint64_t bytesMoved = 0;            // of content, sent now
+  uint64_t bytes = 0;                     // of content, whether sent now or resumed
+  uint64_t bytesMoved = 0;                // of content, sent now
   std::vector<TransferFailure> failures;  // of a recursive transfer; a single file's failure is the Result's Error
 };
 
@@ -52,7 +53,7 @@ class Progress {
  public:
   virtual ~Progress() noexcept(false) = default;
   virtual void total(uint64_t files, uint64_t bytes, bool totalsKnown) = 0;
-  virtual void advanced(uint64_t bytes) = 0;                       // more content has moved
+  virtual void advanced(uint64_t bytes) = 0;  // more content has moved
   virtual void fileStarted(std::string_view path, uint64_t size) = 0;
   virtual void fileDone(std::string_view path, uint64_t size) = 0;
   virtual void resumed(std::string_view path, uint64_t offset) = 0;  // this much of it was there already
@@ -62,7 +63,7 @@ class Progress {
 class ByteConsumer {
  public:
   virtual ~ByteConsumer() noexcept(false) = default;
-  virtual kj::Promise<Status> write(std::string_view bytes) = 0;   // `bytes` stay valid until the promise resolves
+  virtual kj::Promise<Status> write(std::string_view bytes) = 0;  // `bytes` stay valid until the promise resolves
   virtual kj::Promise<Status> skip(uint64_t zeros) = 0;
 };
 

@@ -1,0 +1,269 @@
+#include <capstan/client/links.h>
+
+#include <algorithm>
+
+#include <capstan/base/digest.h>
+#include <capstan/base/text.h>
+
+namespace capstan::client {
+
+namespace {
+
+constexpr uint64_t FIRST_WAIT = 100'000'000;  // nanoseconds
+constexpr uint64_t LONGEST_WAIT = 5'000'000'000;
+
+uint64_t seed() {
+  std::string bytes = randomBytes(sizeof(uint64_t));
+  uint64_t value;
+  std::copy(bytes.begin(), bytes.end(), reinterpret_cast<char*>(&value));
+  return value;
+}
+
+bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+
+}  // namespace
+
+Links::Links(kj::Network& network, kj::Timer& timer, Options optionsParam)
+    : network(network),
+      timer(timer),
+      options(std::move(optionsParam)),
+      random(seed()),
+      graveyard(*this),
+      watchers(*this) {}
+
+Links::~Links() noexcept(false) {}
+
+kj::Promise<Result<kj::Own<Connection>>> Links::get() {
+  KJ_IF_MAYBE (c, current) {
+    if (!(*c)->retired) return Result<kj::Own<Connection>>(kj::addRef(**c));
+  }
+  if (!isConnecting) {
+    isConnecting = true;
+    connecting = connectLoop()
+                     .then(
+                         [this](kj::Maybe<Error>&& error) {
+                           isConnecting = false;
+                           return kj::mv(error);
+                         },
+                         [this](kj::Exception&& exception) {
+                           isConnecting = false;
+                           return kj::Maybe<Error>(rpc::errorFromException(exception));
+                         })
+                     .fork();
+  }
+  return KJ_ASSERT_NONNULL(connecting)
+      .addBranch()
+      .then([this](kj::Maybe<Error>&& error) -> kj::Promise<Result<kj::Own<Connection>>> {
+        KJ_IF_MAYBE (e, error) {
+          return Result<kj::Own<Connection>>(kj::mv(*e));
+        }
+        return get();
+      });
+}
+
+kj::Promise<kj::Maybe<Error>> Links::connectLoop() {
+  return backoff().then([this]() { return connectOnce(); }).then([this](kj::Maybe<Error>&& failure) {
+    kj::Promise<kj::Maybe<Error>> next = kj::Maybe<Error>(nullptr);
+    KJ_IF_MAYBE (error, failure) {
+      failed(*error);
+      next = mayRetry() ? connectLoop() : kj::Promise<kj::Maybe<Error>>(kj::Maybe<Error>(finalError()));
+    }
+    return next;
+  });
+}
+
+kj::Promise<kj::Maybe<Error>> Links::connectOnce() {
+  auto tooLate = timer.afterDelay(int64_t(options.connectTimeout) * kj::NANOSECONDS).then([this]() {
+    return kj::Maybe<Error>(Error{ErrorCode::UNREACHABLE,
+                                  escapeForTerminal(options.address.toString()) + " did not answer within " +
+                                      formatDuration(options.connectTimeout) +
+                                      "; check the address (--server or CAPSTAN_SERVER) and the network",
+                                  {}});
+  });
+  return kj::evalNow([this]() { return dial(); })
+      .then(
+          [this](kj::Own<kj::AsyncIoStream>&& stream) {
+            adopt(kj::mv(stream));
+            return kj::Maybe<Error>(nullptr);
+          },
+          [this](kj::Exception&& exception) { return kj::Maybe<Error>(explainDialFailure(exception)); })
+      .exclusiveJoin(kj::mv(tooLate));
+}
+
+kj::Promise<kj::Own<kj::AsyncIoStream>> Links::dial() {
+  std::string address = options.address.toString();
+  return network.parseAddress(address.c_str()).then([](kj::Own<kj::NetworkAddress>&& target) {
+    auto connected = target->connect();
+    return connected.attach(kj::mv(target));
+  });
+}
+
+void Links::adopt(kj::Own<kj::AsyncIoStream> stream) {
+  tuneSocket(*stream, options.address);
+  auto connection = kj::refcounted<Connection>(kj::mv(stream), options, timer, counters, graveyard);
+  // The watchers hold a reference: it is compared with `current` before anything is done.
+  auto ended =
+      connection->onDisconnect().catch_([](kj::Exception&&) {}).then([this, c = kj::addRef(*connection)]() mutable {
+        // One that ends idle is no failure of any call: the next call simply connects anew.
+        if (!c->hasAnswered()) count(*c, c->explain(KJ_EXCEPTION(DISCONNECTED, "the peer closed it")));
+        retire(*c);
+      });
+  auto greeted =
+      connection->loginOutcome().then([this, c = kj::addRef(*connection)](kj::Maybe<Error>&& refusal) mutable {
+        KJ_IF_MAYBE (i, c->info()) {
+          info = *i;
+        }
+        if (refusal != nullptr) {
+          retire(*c);
+        } else if (c->hasAnswered()) {
+          everLoggedIn = true;
+        }
+      });
+  watchers.add(kj::mv(ended));
+  watchers.add(kj::mv(greeted));
+  current = kj::mv(connection);
+}
+
+Error Links::explainDialFailure(const kj::Exception& exception) const {
+  std::string address = escapeForTerminal(options.address.toString());
+  std::string reason = rpc::errorFromException(exception).message;
+  std::string description = exception.getDescription().cStr();
+  constexpr std::string_view HINT =
+      "; start a server there with `capstan serve`, or name another address (--server or CAPSTAN_SERVER)";
+  std::string sentence;
+  if (contains(description, "Connection refused")) {
+    sentence = "nothing listens at " + address;
+  } else if (options.address.kind == rpc::Address::Kind::UNIX && contains(description, "No such file")) {
+    sentence = "there is no server's socket at " + address;
+  } else if (contains(description, "DNS lookup failed")) {
+    sentence = "the host name in " + address + " is not known";
+  } else if (contains(description, "Permission denied")) {
+    sentence = "the permissions of " + address + " do not let this user connect";
+  } else {
+    sentence = "cannot connect to " + address + " (" + reason + ")";
+  }
+  return {ErrorCode::UNREACHABLE, sentence + std::string(HINT), {}};
+}
+
+void Links::retire(Connection& connection) {
+  connection.retired = true;
+  KJ_IF_MAYBE (c, current) {
+    if (c->get() == &connection) current = nullptr;
+  }
+}
+
+void Links::progressed() {
+  failures = 0;
+  firstFailure = nullptr;
+}
+
+void Links::failed(const Error& reason) {
+  ++failures;
+  if (firstFailure == nullptr) firstFailure = timer.now();
+  lastFailure = reason;
+}
+
+bool Links::mayRetry() const {
+  if (options.retryFor == 0 || (!everLoggedIn && !options.retryFirst)) return false;
+  KJ_IF_MAYBE (first, firstFailure) {
+    return timer.now() - *first < int64_t(options.retryFor) * kj::NANOSECONDS;
+  }
+  return true;
+}
+
+void Links::count(Connection& connection, const Error& reason) {
+  if (connection.failureCounted) return;
+  connection.failureCounted = true;
+  failed(reason);
+}
+
+Error Links::finalError() const {
+  Error error = lastFailure;
+  if (failures > 1) error.message = "gave up after " + std::to_string(failures) + " tries: " + error.message;
+  return error;
+}
+
+kj::Promise<void> Links::backoff() {
+  if (failures == 0) return kj::READY_NOW;
+  uint64_t longest = std::min(LONGEST_WAIT, FIRST_WAIT << std::min(failures - 1, 10u));
+  uint64_t wait = longest / 2 + random() % (longest / 2);
+  KJ_IF_MAYBE (first, firstFailure) {
+    // One last try when the time is up, not later.
+    auto left = *first + int64_t(options.retryFor) * kj::NANOSECONDS - timer.now();
+    wait = std::min(wait, uint64_t(std::max<int64_t>(0, left / kj::NANOSECONDS)));
+  }
+  if (options.onRetry) options.onRetry(lastFailure.message, wait);
+  return timer.afterDelay(int64_t(wait) * kj::NANOSECONDS);
+}
+
+kj::Promise<Links::Verdict> Links::judge(Connection& connection, Repeat repeat, kj::Maybe<Error> error) {
+  KJ_IF_MAYBE (e, error) {
+    if (!connection.hasAnswered() || connection.retired) {
+      // It may be the refused login that every call answers with.
+      return connection.loginOutcome().then(
+          [this, &connection, repeat, e = kj::mv(*e)](kj::Maybe<Error>&& refusal) mutable {
+            Verdict verdict;
+            KJ_IF_MAYBE (r, refusal) {
+              if (r->code != ErrorCode::SHUTTING_DOWN) {
+                verdict.instead = kj::mv(*r);
+                return verdict;
+              }
+              e = kj::mv(*r);
+            }
+            return judgeError(connection, repeat, kj::mv(e));
+          });
+    }
+    return judgeError(connection, repeat, kj::mv(*e));
+  }
+  progressed();
+  return Verdict();
+}
+
+Links::Verdict Links::judgeError(Connection& connection, Repeat repeat, Error error) {
+  Verdict verdict;
+  bool leaving = error.code == ErrorCode::SHUTTING_DOWN && repeat == Repeat::YES;
+  // A call that was refused because of load has not been started.
+  bool busy = error.code == ErrorCode::OVERLOADED && repeat != Repeat::NEVER;
+  if (!leaving && !busy) {
+    progressed();
+    return verdict;
+  }
+  if (busy) failed(error);
+  if (leaving) {
+    count(connection, error);
+    retire(connection);
+  }
+  if (!mayRetry()) return verdict;
+  verdict.again = true;
+  verdict.wait = busy;
+  return verdict;
+}
+
+Links::Verdict Links::judgeBroken(Connection& connection, Repeat repeat, kj::Exception&& exception) {
+  Verdict verdict;
+  if (!rpc::isDisconnected(exception)) {
+    verdict.instead = rpc::errorFromException(exception);
+    return verdict;
+  }
+  Error reason = connection.explain(exception);
+  count(connection, reason);
+  retire(connection);
+  if (repeat != Repeat::YES) {
+    if (!connection.isForeign())
+      reason.message += "; it is not known whether the call took effect: look before repeating it";
+    verdict.instead = kj::mv(reason);
+  } else if (mayRetry()) {
+    verdict.again = true;
+  } else {
+    lastFailure = reason;
+    verdict.instead = finalError();
+  }
+  return verdict;
+}
+
+void Links::taskFailed(kj::Exception&& exception) {
+  // Only watchers and the destruction of dead connections run here, and they have nobody to tell.
+  KJ_LOG(ERROR, "a connection could not be taken down", exception.getDescription());
+}
+
+}  // namespace capstan::client
