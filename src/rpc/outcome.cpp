@@ -1,6 +1,7 @@
 #include <capstan/rpc/outcome.h>
 
 #include <memory>
+#include <optional>
 
 #include <capnp/dynamic.h>
 
@@ -36,7 +37,7 @@ class FailedServer final : public capnp::DynamicCapability::Server {
     context.releaseParams();
     auto outcomeField = resultType.findFieldByName("outcome");
     if (method.isStreaming() || outcomeField == nullptr) {
-      return kj::Exception(kj::Exception::Type::FAILED, __FILE__, __LINE__, kj::heapString(error->message.c_str()));
+      return exceptionFromError(*error);
     }
     auto results = context.getResults();
     KJ_IF_MAYBE (field, outcomeField) {
@@ -56,6 +57,18 @@ class FailedServer final : public capnp::DynamicCapability::Server {
 };
 
 constexpr std::string_view REMOTE_PREFIX = "remote exception: ";
+
+// The Error in a description that exceptionFromError() has made.
+std::optional<Error> decodeError(std::string_view description) {
+  size_t end = description.find("] ");
+  if (description.empty() || description[0] != '[' || end == std::string_view::npos) return std::nullopt;
+  for (uint16_t code = 1; code <= static_cast<uint16_t>(ErrorCode::UNREACHABLE); ++code) {
+    if (kebabCase(static_cast<ErrorCode>(code)) == description.substr(1, end - 1)) {
+      return Error{static_cast<ErrorCode>(code), withoutControlCharacters(description.substr(end + 2)), {}};
+    }
+  }
+  return std::nullopt;
+}
 
 }  // namespace
 
@@ -88,6 +101,11 @@ capnp::Capability::Client failedCapability(capnp::InterfaceSchema interface, con
   return capnp::DynamicCapability::Client(kj::heap<FailedServer>(interface, std::make_shared<const Error>(error)));
 }
 
+kj::Exception exceptionFromError(const Error& error) {
+  std::string description = "[" + std::string(kebabCase(error.code)) + "] " + error.message;
+  return kj::Exception(kj::Exception::Type::FAILED, __FILE__, __LINE__, kj::heapString(description.c_str()));
+}
+
 Error errorFromException(const kj::Exception& exception) {
   std::string_view description = viewOf(exception.getDescription());
   while (description.substr(0, REMOTE_PREFIX.size()) == REMOTE_PREFIX) description.remove_prefix(REMOTE_PREFIX.size());
@@ -97,8 +115,10 @@ Error errorFromException(const kj::Exception& exception) {
     case kj::Exception::Type::OVERLOADED: return {ErrorCode::OVERLOADED, std::move(reason), {}};
     case kj::Exception::Type::UNIMPLEMENTED:
       return {ErrorCode::UNSUPPORTED, "the other side does not know this call: " + reason, {}};
-    default: return {ErrorCode::IO, std::move(reason), {}};
+    default: break;
   }
+  if (std::optional<Error> error = decodeError(description)) return *error;
+  return {ErrorCode::IO, std::move(reason), {}};
 }
 
 kj::Exception clamped(kj::Exception exception) {

@@ -30,6 +30,11 @@ typename T::Client failed(const Error& error) {
   return failedCapability(capnp::Schema::from<T>(), error).template castAs<T>();
 }
 
+// An Error as what a streaming method throws, which has no results to put it in: errorFromException() makes the same
+// Error of it at the other end, but for its path. Needed because a streaming call that threw makes all later calls on
+// its capability throw the same, also the one that ends the stream.
+kj::Exception exceptionFromError(const Error& error);
+
 // An exception as a value for people. DISCONNECTED, OVERLOADED and UNIMPLEMENTED are told apart; a type that the peer
 // invented becomes FAILED; control characters are escaped. Never throws.
 Error errorFromException(const kj::Exception& exception);
