@@ -31,7 +31,7 @@ Error cannotListen(const rpc::Address& address, std::string_view reason) {
 Error cannotListen(const rpc::Address& address, int number) {
   switch (number) {
     case EADDRINUSE:
-      return {ErrorCode::EXISTS,
+      return {ErrorCode::IO,
               "cannot listen on " + escapeForTerminal(address.toString()) +
                   ": the address is in use, maybe by another server; choose another with --listen",
               {}};

@@ -3,7 +3,9 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <initializer_list>
 
 #include <kj/async-io.h>
 #include <kj/async-unix.h>
@@ -12,12 +14,17 @@
 #include <capstan/base/log.h>
 #include <capstan/base/text.h>
 #include <capstan/base/user-dirs.h>
+#include <capstan/client/cli/exit-status.h>
+#include <capstan/client/cli/output.h>
 #include <capstan/rpc/address.h>
 #include <capstan/server/sd-notify.h>
+#include <capstan/server/server.h>
 
 namespace capstan::cli {
 
 namespace {
+
+constexpr uint64_t MAX_THREADS = 256;
 
 Result<std::vector<rpc::Address>> addressesToListenOn(const std::vector<std::string>& written) {
   std::vector<rpc::Address> addresses;
@@ -55,16 +62,16 @@ class ReadyFile {
 };
 
 // The message for whoever has started the server by hand, with what to type next.
-void greet(const ServeOptions& options, const server::Server& server) {
-  std::string text = "Serving " + escapeForTerminal(options.root) + " on\n";
+void greet(const ServeOptions& options, const std::string& root, bool withToken, const server::Server& server) {
+  if (options.quiet) return;
+  std::string text = "Serving " + escapeForTerminal(root) + " on\n";
   for (const auto& address : server.addresses()) text += "  " + escapeForTerminal(address.toString()) + "\n";
-  if (options.authentication == server::Authentication::TOKEN) {
-    text += "Token: " + escapeForTerminal(server.ownerTokenFile()) + "\n";
-  }
-  bool asDefault = options.listen.empty();
-  std::string flag = asDefault ? "" : " --server " + escapeForTerminal(server.addresses()[0].toString());
-  text += "In another terminal:  capstan" + flag + " put FILE docs/    capstan" + flag + " ls -l docs    capstan" +
-          flag + " shell\nEnd with Ctrl-C.\n";
+  if (withToken) text += "Token: " + escapeForTerminal(server.ownerTokenFile()) + "\n";
+  std::string command = "capstan";
+  if (!options.listen.empty()) command += " --server " + escapeForTerminal(server.addresses()[0].toString());
+  text += "In another terminal:\n";
+  for (const char* example : {"put FILE docs/", "ls -l docs", "shell"}) text += "  " + command + " " + example + "\n";
+  text += "End with Ctrl-C.\n";
   fputs(text.c_str(), stderr);
 }
 
@@ -88,39 +95,78 @@ int drain(server::Server& server, ReadyFile& ready, kj::AsyncIoContext& io, int 
   return status;
 }
 
-}  // namespace
+template <typename T>
+Result<T> oneOf(const std::optional<std::string>& text, T otherwise, std::string_view flag,
+                std::initializer_list<std::pair<std::string_view, T>> known) {
+  if (!text) return otherwise;
+  std::string names;
+  for (const auto& [name, value] : known) {
+    if (*text == name) return value;
+    names += (names.empty() ? "" : " or ") + std::string(name);
+  }
+  return Error{
+      ErrorCode::INVALID_ARGUMENT, std::string(flag) + " takes " + names + ", not " + escapeForTerminal(*text), {}};
+}
 
-Result<int> serve(const ServeOptions& options) {
+Result<server::ServerOptions> translated(const ServeOptions& options) {
+  server::ServerOptions result;
   auto addresses = addressesToListenOn(options.listen);
   if (!addresses.ok()) return addresses.error();
+  auto policy = oneOf(options.cachePolicy, server::files::CachePolicy::FIFO, "--cache-policy",
+                      {{"fifo", server::files::CachePolicy::FIFO}, {"lru", server::files::CachePolicy::LRU}});
+  if (!policy.ok()) return policy.error();
+  auto authentication = oneOf(options.authentication, server::Authentication::TOKEN, "--auth",
+                              {{"token", server::Authentication::TOKEN}, {"none", server::Authentication::NONE}});
+  if (!authentication.ok()) return authentication.error();
+  result.root = options.root.value_or(".");
+  result.stateFolder = options.state.value_or(userStateFolder());
+  result.listen = std::move(*addresses);
+  result.authentication = *authentication;
+  result.insecure = options.insecure;
+  result.threads = unsigned(std::min<uint64_t>(options.threads.value_or(0), MAX_THREADS));
+  result.maxConnections =
+      unsigned(std::min<uint64_t>(options.maxConnections.value_or(result.maxConnections), 1u << 20));
+  result.idleTimeout = options.idleTimeout.value_or(0);
+  result.cacheBytes = options.cacheBytes.value_or(result.cacheBytes);
+  result.cachePolicy = *policy;
+  return result;
+}
+
+Result<int> run(const ServeOptions& options) {
+  auto wanted = translated(options);
+  if (!wanted.ok()) return wanted.error();
+  std::string root = wanted->root;
+  bool withToken = wanted->authentication == server::Authentication::TOKEN;
+
   kj::UnixEventPort::captureSignal(SIGTERM);
   kj::UnixEventPort::captureSignal(SIGINT);
   signal(SIGPIPE, SIG_IGN);
   auto io = kj::setupAsyncIo();
-
-  server::ServerOptions serverOptions;
-  serverOptions.root = options.root;
-  serverOptions.stateFolder = options.stateFolder.empty() ? userStateFolder() : options.stateFolder;
-  serverOptions.listen = std::move(*addresses);
-  serverOptions.authentication = options.authentication;
-  serverOptions.insecure = options.insecure;
-  serverOptions.threads = options.threads;
-  serverOptions.maxConnections = options.maxConnections;
-  serverOptions.idleTimeout = options.idleTimeout;
-  serverOptions.cacheBytes = options.cacheBytes;
-  serverOptions.cachePolicy = options.cachePolicy;
-
-  ReadyFile ready(options.readyFile);
-  auto server = server::Server::start(std::move(serverOptions), io.unixEventPort, io.provider->getTimer());
+  auto server = server::Server::start(std::move(*wanted), io.unixEventPort, io.provider->getTimer());
   if (!server.ok()) return server.error();
+
+  ReadyFile ready(options.readyFile.value_or(""));
   auto told = ready.write((*server)->addresses());
   if (!told.ok()) return told.error();
-  greet(options, **server);
+  greet(options, root, withToken, **server);
   server::notifySystemd("READY=1\nSTATUS=Serving");
 
   auto& port = io.unixEventPort;
   auto signal = port.onSignal(SIGTERM).exclusiveJoin(port.onSignal(SIGINT)).wait(io.waitScope);
   return drain(**server, ready, io, signal.si_signo);
+}
+
+}  // namespace
+
+int serve(const ServeOptions& options) {
+  log::setLevel(options.quiet ? log::Level::WARNING : options.verbose ? log::Level::DEBUG : log::Level::INFO);
+  auto status = run(options);
+  if (status.ok()) return *status;
+  const Error& error = status.error();
+  std::string line = options.json ? errorAsJson(kebabCase(error.code), error.message, error.path)
+                                  : "capstan: " + std::string(kebabCase(error.code)) + ": " + error.message;
+  fputs((line + "\n").c_str(), stderr);
+  return exitStatusOf(error.code);
 }
 
 }  // namespace capstan::cli
