@@ -1,0 +1,253 @@
+#include <capstan/client/cli/arguments.h>
+
+#include <algorithm>
+#include <charconv>
+#include <numeric>
+
+#include <CLI/CLI.hpp>
+
+#include <capstan/base/text.h>
+
+namespace capstan::cli {
+
+namespace {
+
+// CLI11 takes "[a]" for a list and "++" for the end of a subcommand, but both are names of files. A byte in front keeps
+// them whole.
+constexpr char SHIELD = '\x01';
+
+std::string shielded(const std::string& word) {
+  bool special = !word.empty() && (word[0] == '[' || word[0] == SHIELD || word == "++");
+  return special ? SHIELD + word : word;
+}
+
+std::string unshielded(const std::string& word) { return !word.empty() && word[0] == SHIELD ? word.substr(1) : word; }
+
+bool takesValue(std::string_view word) { return word == "--server" || word == "--token-file" || word == "--timeout"; }
+
+// The first word that is neither a flag nor the value of one.
+size_t commandPosition(const std::vector<std::string>& words) {
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (takesValue(words[i])) {
+      ++i;
+    } else if (words[i].empty() || words[i][0] != '-' || words[i] == "-") {
+      return i;
+    }
+  }
+  return words.size();
+}
+
+void addGlobalFlags(OptionTable& table, GlobalFlags& flags) {
+  table.text("--server", flags.server, "ADDR", "HOST:PORT, unix:PATH or the name of a remote from the configuration");
+  table.text("--token-file", flags.tokenFile, "FILE", "the file that holds the token");
+  table.flag("--json", flags.json, "print JSON");
+  table.flag("-q,--quiet", flags.quiet, "say nothing but results and errors");
+  table.flag("-v,--verbose", flags.verbose, "say more");
+  table.flag("--no-progress", flags.noProgress, "show no progress");
+  table.flag("--no-color", flags.noColor, "use no colours");
+  table.duration("--timeout", flags.timeout, "give up after this long");
+}
+
+std::string sentenceOf(const CLI::ParseError& error) {
+  std::string text = error.what();
+  if (error.get_name() == "ExtrasError") {
+    size_t colon = text.find(": ");
+    if (colon != std::string::npos) text = "unknown option " + escapeForTerminal(text.substr(colon + 2));
+  }
+  return text;
+}
+
+std::string counted(size_t count, const char* what) {
+  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+}
+
+std::optional<std::string> operandProblem(const Command& command, size_t count) {
+  std::string wanted = command.operands[0] == '\0' ? "no operands" : std::string(command.operands);
+  if (count < command.minOperands) return "needs " + wanted;
+  if (count > command.maxOperands) return "takes " + wanted + ", but was given " + counted(count, "operand");
+  return std::nullopt;
+}
+
+UsageError unknownCommand(const std::vector<Command>& table, const std::string& word, std::string_view prefix) {
+  std::vector<std::string> names;
+  for (auto& command : table) names.push_back(command.name);
+  std::string nearest = nearestName(word, names);
+  std::string message = "there is no command \"" + escapeForTerminal(word) + "\"";
+  if (!nearest.empty()) message += "; did you mean " + nearest + "?";
+  return {message, "see: " + std::string(prefix) + (prefix.empty() ? "help" : "--help")};
+}
+
+}  // namespace
+
+void OptionTable::add(const std::string& names, const std::string& typeName, const std::string& help,
+                      std::function<void(const std::string&)> take, bool repeatable) {
+  auto option = app.add_option(
+      names,
+      [take, repeatable](const CLI::results_t& results) {
+        if (repeatable) {
+          for (auto& result : results) take(unshielded(result));
+        } else {
+          take(unshielded(results.back()));
+        }
+        return true;
+      },
+      help);
+  option->type_name(typeName)->type_size(1);
+  // Of a flag that is given twice the last one counts, as with most programs, so that aliases can be overridden.
+  option->multi_option_policy(repeatable ? CLI::MultiOptionPolicy::TakeAll : CLI::MultiOptionPolicy::TakeLast);
+}
+
+void OptionTable::flag(const std::string& names, bool& variable, const std::string& help) {
+  app.add_flag_function(
+      names, [&variable](int64_t count) { variable = count > 0; }, help);
+}
+
+void OptionTable::text(const std::string& names, std::optional<std::string>& variable, const std::string& typeName,
+                       const std::string& help) {
+  add(names, typeName, help, [&variable](const std::string& text) { variable = text; });
+}
+
+void OptionTable::texts(const std::string& names, std::vector<std::string>& variable, const std::string& typeName,
+                        const std::string& help) {
+  add(
+      names, typeName, help, [&variable](const std::string& text) { variable.push_back(text); }, true);
+}
+
+void OptionTable::size(const std::string& names, std::optional<uint64_t>& variable, const std::string& help) {
+  add(names, "SIZE", help, [names, &variable](const std::string& text) {
+    variable = parseSize(text);
+    if (!variable)
+      throw CLI::ValidationError(names, "\"" + escapeForTerminal(text) + "\" is no size; write 4096, 64MiB or 1.5GB");
+  });
+}
+
+void OptionTable::duration(const std::string& names, std::optional<uint64_t>& variable, const std::string& help) {
+  add(names, "DUR", help, [names, &variable](const std::string& text) {
+    variable = parseDuration(text);
+    if (!variable)
+      throw CLI::ValidationError(names,
+                                 "\"" + escapeForTerminal(text) + "\" is no duration; write 250ms, 4s, 2m, 1h or 7d");
+  });
+}
+
+void OptionTable::number(const std::string& names, std::optional<uint64_t>& variable, const std::string& help) {
+  add(names, "N", help, [names, &variable](const std::string& text) {
+    uint64_t number = 0;
+    auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (problem != std::errc() || end != text.data() + text.size()) {
+      throw CLI::ValidationError(names, "\"" + escapeForTerminal(text) + "\" is no whole number");
+    }
+    variable = number;
+  });
+}
+
+void OptionTable::choice(const std::string& names, std::optional<std::string>& variable, const std::string& choices,
+                         const std::string& help) {
+  add(names, choices, help, [names, choices, &variable](const std::string& text) {
+    std::string all = "|" + choices + "|";
+    if (text.empty() || text.find('|') != std::string::npos || all.find("|" + text + "|") == std::string::npos) {
+      throw CLI::ValidationError(names, "\"" + escapeForTerminal(text) + "\" is not one of " + choices);
+    }
+    variable = text;
+  });
+}
+
+CommandParser::CommandParser(const Command* command)
+    : app(std::make_unique<CLI::App>("", "capstan")),
+      flags(std::make_shared<GlobalFlags>()),
+      operands(std::make_shared<Operands>()) {
+  OptionTable table(*app);
+  app->set_help_flag("-h,--help", "show this help");
+  if (command != nullptr) action = command->define(table);
+  // The global flags come second, in a group of their own in the help.
+  size_t own = app->get_options().size();
+  addGlobalFlags(table, *flags);
+  auto options = app->get_options();
+  for (size_t i = own; i < options.size(); ++i) options[i]->group("Global");
+  app->add_option("OPERANDS", *operands)->group("");
+}
+
+CommandParser::~CommandParser() = default;
+CommandParser::CommandParser(CommandParser&&) noexcept = default;
+
+std::vector<std::string> CommandParser::longOptions() const {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app->get_options()) {
+    for (auto& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+const Command* findCommand(const std::vector<Command>& table, std::string_view name) {
+  auto found = std::find_if(table.begin(), table.end(), [&](const Command& command) { return name == command.name; });
+  return found == table.end() ? nullptr : &*found;
+}
+
+std::string nearestName(std::string_view word, const std::vector<std::string>& names) {
+  std::string best;
+  size_t bestDistance = std::max<size_t>(1, word.size() / 3) + 1;
+  for (auto& name : names) {
+    // Levenshtein's distance, one row at a time.
+    std::vector<size_t> row(name.size() + 1);
+    std::iota(row.begin(), row.end(), 0);
+    for (size_t i = 0; i < word.size(); ++i) {
+      size_t diagonal = std::exchange(row[0], i + 1);
+      for (size_t j = 0; j < name.size(); ++j) {
+        size_t changed = diagonal + (word[i] != name[j]);
+        diagonal = row[j + 1];
+        row[j + 1] = std::min({row[j + 1] + 1, row[j] + 1, changed});
+      }
+    }
+    if (row.back() < bestDistance) {
+      bestDistance = row.back();
+      best = name;
+    }
+  }
+  return best;
+}
+
+Parsed parseWords(const std::vector<Command>& table, const std::vector<std::string>& words, std::string_view prefix) {
+  size_t position = commandPosition(words);
+  const Command* command = nullptr;
+  bool json = std::find(words.begin(), words.end(), "--json") != words.end();
+  if (position < words.size()) {
+    command = findCommand(table, words[position]);
+    if (command == nullptr) {
+      UsageError error = unknownCommand(table, words[position], prefix);
+      error.json = json;
+      return error;
+    }
+  }
+  std::string typed = command == nullptr ? "" : command->name;
+  std::string hint = "see: " + std::string(prefix) + (typed.empty() ? "" : typed + " ") + "--help";
+  std::string label = typed.empty() ? "" : typed + ": ";
+
+  std::vector<std::string> reversed;  // CLI11 takes them from the back
+  for (size_t i = words.size(); i-- > 0;) {
+    if (i != position) reversed.push_back(shielded(words[i]));
+  }
+  CommandParser parser(command);
+  Invocation invocation;
+  invocation.command = command;
+  try {
+    parser.app->parse(reversed);
+  } catch (const CLI::CallForHelp&) {
+    invocation.help = true;
+    return invocation;
+  } catch (const CLI::ParseError& error) {
+    return UsageError{label + sentenceOf(error), hint, json};
+  }
+  if (command == nullptr) {
+    if (prefix.empty()) return UsageError{"a command is missing", "see: help", json};
+    return UsageError{"a command is missing", "see: capstan --help, or try: capstan demo", json};
+  }
+  for (auto& operand : *parser.operands) invocation.operands.push_back(unshielded(operand));
+  if (auto problem = operandProblem(*command, invocation.operands.size())) {
+    return UsageError{label + *problem, hint, json};
+  }
+  invocation.flags = *parser.flags;
+  invocation.action = std::move(parser.action);
+  return invocation;
+}
+
+}  // namespace capstan::cli

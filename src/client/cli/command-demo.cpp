@@ -1,0 +1,208 @@
+// `capstan demo`: a guided tour on a server of its own, which ends by itself and leaves nothing behind.
+#include <unistd.h>
+
+#include <cmath>
+
+#include <capstan/base/file.h>
+#include <capstan/base/text.h>
+#include <capstan/client/cli/command-list.h>
+#include <capstan/client/cli/delay-line.h>
+#include <capstan/client/cli/demo-server.h>
+#include <capstan/client/cli/shell.h>
+#include <capstan/client/cli/words.h>
+
+namespace capstan::cli {
+
+namespace {
+
+constexpr auto ONE_WAY = 20 * kj::MILLISECONDS;
+constexpr auto PAUSE = 900 * kj::MILLISECONDS;  // on a terminal, so that one can follow
+constexpr size_t BIG_FILE = 8 << 20;
+
+class Demo {
+ public:
+  explicit Demo(const GlobalFlags& flags) : flags(flags), output(runtime.screen, outputModeOf(flags)) {}
+
+  int run() {
+    auto started = DemoServer::start(runtime);
+    if (!started.ok()) return output.fail(started.error());
+    server = std::move(*started);
+    auto connection = connectTo(server->socket());
+    if (!connection.ok()) return output.fail(connection.error());
+    shell = std::make_unique<Shell>(runtime, std::move(*connection), flags, false);
+    if (Status made = makeFiles(); !made.ok()) return output.fail(made.error());
+    if (chdir(server->path("here").c_str()) != 0)
+      return output.fail(errorFromErrno(errno, "cannot go to", server->path("here")));
+    int status = tour();
+    // The folder is about to vanish.
+    if (chdir("/") != 0) return FAILED;
+    return status;
+  }
+
+ private:
+  const GlobalFlags flags;
+  Runtime runtime;
+  Output output;
+  std::unique_ptr<DemoServer> server;
+  std::unique_ptr<Shell> shell;
+  int failed = DONE;  // or the signal that ended the tour
+
+  Result<Connection> connectTo(const std::string& socket) {
+    ServerWish wish;
+    wish.server = "unix:" + socket;
+    wish.serverFrom = "the demo";
+    return runtime.connectTo(wish, output);
+  }
+
+  Status makeFiles() {
+    std::string here = server->path("here") + "/";
+    if (Status made = makeDirectories(here + "photos/2026"); !made.ok()) return made;
+    std::string big(BIG_FILE, '\0');
+    for (size_t i = 0; i < big.size(); ++i) big[i] = char(i * 2654435761u >> 13);
+    for (auto& [name, content] : {std::pair<std::string, std::string_view>("notes.txt", "Buy rope. Oil the capstan.\n"),
+                                  {"photos/harbour.jpg", "not really a picture\n"},
+                                  {"photos/2026/boat.jpg", "neither is this\n"},
+                                  {"big.bin", big}}) {
+      if (Status written = writeFileAtomically(here + name, content, 0644); !written.ok()) return written;
+    }
+    return okStatus();
+  }
+
+  void say(std::string_view text) {
+    output.line("");
+    output.line("# " + std::string(text));
+  }
+
+  void show(std::string_view command) {
+    output.line("$ capstan " + std::string(command));
+    output.flush();
+  }
+
+  // Shows a command, runs it; anything but `expected` is remembered as the demo's failure.
+  void type(const std::string& command, int expected = DONE, const std::string& shown = {}) {
+    if (failed != DONE) return;
+    show(shown.empty() ? command : shown);
+    int status = shell->runWords(splitLine(command)->words);
+    if (status != DONE) {
+      output.line("(exit status " + std::to_string(status) + ")");
+      output.flush();
+    }
+    if (status != expected) failed = status == DONE ? FAILED : status;
+    if (output.isTerminal() && failed == DONE) {
+      failed = runtime.runUntilSignalled(runtime.io.provider->getTimer().afterDelay(PAUSE).then([]() { return DONE; }));
+    }
+  }
+
+  int tour() {
+    output.line("A tour of capstan: a server on a temporary folder, and what one types to use it.");
+    say("A server was started for this tour, as with:");
+    show("serve " + server->root() + " --listen unix:" + server->socket());
+    files();
+    roundTrips();
+    expectations();
+    cache();
+    if (failed != DONE) return failed;
+    output.line("");
+    output.line("That was it; the server and its folder are gone again.");
+    output.line("Next: capstan serve FOLDER here, capstan shell in a second terminal, capstan --help");
+    output.flush();
+    return output.isBroken() ? output.brokenStatus() : DONE;
+  }
+
+  void files() {
+    say("Store a file and a folder. The folder \"docs\" is made on the way; silence means success.");
+    type("put notes.txt docs/");
+    type("put -r photos album");
+    type("put big.bin big.bin -v");
+    say("What is there now?");
+    type("ls -R");
+    say("Read it, rename it, compute a checksum where the file is.");
+    type("cat docs/notes.txt");
+    type("mv docs/notes.txt docs/list.txt");
+    type("digest big.bin --algorithm sha256");
+    say("And back again.");
+    type("get -r album copy -v");
+  }
+
+  void expectations() {
+    if (failed != DONE) return;
+    say("Two people edit one file. Whoever names the version that was read cannot overwrite the other's work.");
+    auto entry = shell->client().stat("docs/list.txt").wait(runtime.io.waitScope);
+    if (!entry.ok()) {
+      failed = output.fail(entry.error());
+      return;
+    }
+    std::string version = toHex(entry->version);
+    std::string command = "put notes.txt docs/list.txt --if-version " + version;
+    type(command);
+    output.line("(the same version again, which is an old one by now:)");
+    type(command, CONFLICT);
+  }
+
+  void cache() {
+    say("Hot files are kept in the server's memory; ls -l marks them with *.");
+    type("cat album/harbour.jpg");
+    type("ls -l album");
+    type("status");
+  }
+
+  // Measures a fresh client's first read over a line with a delay that the eye could see.
+  void roundTrips() {
+    if (failed != DONE) return;
+    say("Connect, log in, open, read: four steps, but each is sent without waiting for the one before.");
+    DelayLine line(runtime.io, server->path("slow"), server->socket(), ONE_WAY);
+    line.open().wait(runtime.io.waitScope);
+    auto connection = connectTo(server->path("slow"));
+    if (!connection.ok()) {
+      failed = output.fail(connection.error());
+      return;
+    }
+    show("--server unix:" + server->path("slow") + " cat docs/list.txt");
+    struct Sink final : public client::ByteConsumer {
+      std::string content;
+      kj::Promise<Status> write(std::string_view bytes) override {
+        content += bytes;
+        return okStatus();
+      }
+      kj::Promise<Status> skip(uint64_t) override { return okStatus(); }
+    } sink;
+    uint64_t begin = steadyNow();
+    auto entry = connection->client->read("docs/list.txt", sink).wait(runtime.io.waitScope);
+    uint64_t time = steadyNow() - begin;
+    if (!entry.ok()) {
+      failed = output.fail(entry.error());
+      return;
+    }
+    output.raw(sink.content);
+    unsigned there = unsigned(std::lround(double(time) / double(2 * (ONE_WAY / kj::NANOSECONDS))));
+    output.line("(over a line with a round trip of " + formatDuration(2 * (ONE_WAY / kj::NANOSECONDS)) + " this took " +
+                formatDuration(time) + ": " + std::to_string(there) + (there == 1 ? " round trip" : " round trips") +
+                " for all four)");
+    output.flush();
+  }
+};
+
+int runDemo(const GlobalFlags& asked, const Operands&) {
+  GlobalFlags flags = asked;
+  flags.json = false;
+  flags.verbose = false;
+  return Demo(flags).run();
+}
+
+}  // namespace
+
+Command demoCommand() {
+  return {"demo",
+          "",
+          "",
+          0,
+          0,
+          "a guided tour on a temporary folder, which leaves nothing behind",
+          {{"capstan demo", "takes a few seconds"}},
+          "capstan serve FOLDER, and then capstan shell in a second terminal",
+          Command::Needs::OWN_LOOP,
+          false,
+          [](OptionTable&) -> AnyAction { return OwnLoopAction(runDemo); }};
+}
+
+}  // namespace capstan::cli

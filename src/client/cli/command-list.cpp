@@ -1,0 +1,14 @@
+#include <capstan/client/cli/command-list.h>
+
+namespace capstan::cli {
+
+const std::vector<Command>& commandTable() {
+  static const std::vector<Command> TABLE{
+      serveCommand(), lsCommand(),    statCommand(), catCommand(),     putCommand(),        getCommand(),
+      mkdirCommand(), mvCommand(),    cpCommand(),   rmCommand(),      digestCommand(),     statusCommand(),
+      pingCommand(),  shellCommand(), demoCommand(), versionCommand(), completionCommand(),
+  };
+  return TABLE;
+}
+
+}  // namespace capstan::cli

@@ -1,0 +1,31 @@
+// The commands, each in a file of its own, and the table they make up.
+#pragma once
+
+#include <vector>
+
+#include <capstan/client/cli/arguments.h>
+
+namespace capstan::cli {
+
+Command serveCommand();
+Command lsCommand();
+Command statCommand();
+Command catCommand();
+Command putCommand();
+Command getCommand();
+Command mkdirCommand();
+Command mvCommand();
+Command cpCommand();
+Command rmCommand();
+Command digestCommand();
+Command statusCommand();
+Command pingCommand();
+Command shellCommand();
+Command demoCommand();
+Command versionCommand();
+Command completionCommand();
+
+// In the order of the help.
+const std::vector<Command>& commandTable();
+
+}  // namespace capstan::cli

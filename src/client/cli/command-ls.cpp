@@ -1,0 +1,111 @@
+// `capstan ls`: what a folder holds, entry by entry as the server tells it, so that a million of them need no memory.
+#include <capstan/base/text.h>
+#include <capstan/client/cli/command-list.h>
+#include <capstan/client/cli/context.h>
+#include <capstan/client/cli/entry-format.h>
+#include <capstan/client/cli/targets.h>
+
+namespace capstan::cli {
+
+namespace {
+
+struct LsOptions {
+  bool longFormat = false;
+  bool recursive = false;
+  bool slashes = false;
+};
+
+// Prints entries one by one, in whichever form was asked for.
+class Listing {
+ public:
+  Listing(Context& context, const LsOptions& options, std::string folder)
+      : context(context), options(options), folder(std::move(folder)) {}
+
+  void add(const Entry& entry) {
+    if (context.output.json()) {
+      context.output.raw(count++ == 0 ? "[" : ",\n ");
+      context.output.raw(entryAsJson(entry));
+    } else {
+      addLine(entry, nameBelow(entry.path));
+    }
+  }
+
+  // The one entry of `ls FILE`, under the name that was typed.
+  void addFile(const Entry& entry) {
+    if (context.output.json()) return add(entry);
+    addLine(entry, entry.path);
+  }
+
+  void end() {
+    if (context.output.json()) context.output.line(count == 0 ? "[]" : "]");
+  }
+
+ private:
+  Context& context;
+  const LsOptions options;
+  const std::string folder;
+  uint64_t count = 0;
+
+  std::string_view nameBelow(std::string_view path) const {
+    if (!folder.empty() && path.size() > folder.size() && path.substr(0, folder.size()) == folder) {
+      return path.substr(folder.size() + 1);
+    }
+    return path;
+  }
+
+  void addLine(const Entry& entry, std::string_view name) {
+    Output& output = context.output;
+    std::string line = options.longFormat ? longColumns(entry) : std::string();
+    line += output.colored(entry, output.name(name));
+    if (options.slashes && entry.type == EntryType::DIRECTORY) line += '/';
+    if (options.longFormat && entry.type == EntryType::SYMLINK) line += " -> " + output.name(entry.target);
+    output.line(line);
+  }
+};
+
+kj::Promise<int> list(Context& context, std::shared_ptr<LsOptions> options) {
+  std::string path = context.operands.empty() ? "" : remotePath(context.operands[0]);
+  auto listing = std::make_shared<Listing>(context, *options, path);
+  return context.client()
+      .list(path, options->recursive, [listing](Entry&& entry) { listing->add(entry); })
+      .then([&context, listing, path](Status status) -> kj::Promise<int> {
+        if (status.ok()) {
+          listing->end();
+          return DONE;
+        }
+        if (status.error().code != ErrorCode::NOT_DIRECTORY) return context.output.fail(status.error());
+        // Not a folder: then the file itself, if that is what stands in the way.
+        return context.client().stat(path).then([&context, listing](Result<Entry> entry) {
+          if (!entry.ok()) return context.output.fail(entry.error());
+          listing->addFile(*entry);
+          listing->end();
+          return DONE;
+        });
+      });
+}
+
+}  // namespace
+
+Command lsCommand() {
+  return {"ls",
+          "[PATH]",
+          "PATH  a remote folder or file; without it, the served folder",
+          0,
+          1,
+          "list a folder",
+          {{"capstan ls", "one name per line"},
+           {"capstan ls -l docs", "mode, size, time, * for what is in the server's cache, name"},
+           {"capstan ls -R --json docs", "everything below, as JSON"}},
+          "capstan get NAME . fetches a file, capstan stat NAME tells more about it",
+          Command::Needs::SERVER,
+          true,
+          [](OptionTable& table) -> AnyAction {
+            auto options = std::make_shared<LsOptions>();
+            table.flag("-l", options->longFormat, "mode, size, time, cached (*) and name");
+            table.flag("-R,--recursive", options->recursive, "everything below the folder, by path relative to it");
+            table.flag("-p", options->slashes, "write / behind folders");
+            return [options](Context& context) { return list(context, options); };
+          }};
+}
+
+}  // namespace capstan::cli

@@ -1,0 +1,195 @@
+#include <capstan/client/cli/config.h>
+
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include <capstan/base/file.h>
+#include <capstan/base/text.h>
+#include <capstan/base/user-dirs.h>
+
+namespace capstan::cli {
+
+namespace {
+
+constexpr const char* LOCAL_FILE = ".capstan.toml";
+
+std::string_view trimmed(std::string_view text) {
+  size_t begin = text.find_first_not_of(" \t\r");
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(" \t\r") - begin + 1);
+}
+
+// Everything before a '#' that is not inside quotes.
+std::string_view withoutComment(std::string_view line) {
+  char quote = 0;
+  for (size_t i = 0; i < line.size(); ++i) {
+    char c = line[i];
+    if (quote == '"' && c == '\\') {
+      ++i;
+    } else if (quote != 0) {
+      if (c == quote) quote = 0;
+    } else if (c == '"' || c == '\'') {
+      quote = c;
+    } else if (c == '#') {
+      return line.substr(0, i);
+    }
+  }
+  return line;
+}
+
+std::optional<std::string> unescaped(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '"') return std::nullopt;
+    if (text[i] != '\\') {
+      out += text[i];
+      continue;
+    }
+    if (++i == text.size()) return std::nullopt;
+    switch (text[i]) {
+      case '"':
+      case '\\': out += text[i]; break;
+      case 'n': out += '\n'; break;
+      case 't': out += '\t'; break;
+      default: return std::nullopt;
+    }
+  }
+  return out;
+}
+
+// "text", 'text', or a bare word (number, true, false).
+std::optional<std::string> valueOf(std::string_view text) {
+  if (text.empty()) return std::nullopt;
+  char quote = text.front();
+  if (quote != '"' && quote != '\'') {
+    return text.find_first_of(" \t\"'") == std::string_view::npos ? std::optional(std::string(text)) : std::nullopt;
+  }
+  if (text.size() < 2 || text.back() != quote) return std::nullopt;
+  std::string_view inside = text.substr(1, text.size() - 2);
+  if (quote == '"') return unescaped(inside);
+  return inside.find('\'') == std::string_view::npos ? std::optional(std::string(inside)) : std::nullopt;
+}
+
+// "office" of "[remotes.office]" or "[remotes.\"office\"]"; nothing for other tables.
+std::optional<std::string> remoteOfTable(std::string_view table) {
+  constexpr std::string_view PREFIX = "remotes.";
+  if (table.substr(0, PREFIX.size()) != PREFIX) return std::nullopt;
+  return valueOf(trimmed(table.substr(PREFIX.size())));
+}
+
+class Parser {
+ public:
+  Parser(std::string fileName, std::string folder, std::string home)
+      : fileName(std::move(fileName)), folder(std::move(folder)), home(std::move(home)) {}
+
+  Result<Config> parse(std::string_view text) {
+    while (!text.empty()) {
+      size_t end = text.find('\n');
+      std::string_view line = text.substr(0, end);
+      text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+      ++lineNumber;
+      if (Status status = takeLine(trimmed(withoutComment(line))); !status.ok()) return status.error();
+    }
+    for (auto& [name, entry] : config.remotes) {
+      if (entry.server.empty()) return wrong("the remote \"" + escapeForTerminal(name) + "\" has no server");
+    }
+    return std::move(config);
+  }
+
+ private:
+  std::string fileName, folder, home;
+  unsigned lineNumber = 0;
+  bool inTable = false;
+  std::optional<std::string> remote;
+  Config config;
+
+  Error wrong(const std::string& what) {
+    return {ErrorCode::INVALID_ARGUMENT,
+            escapeForTerminal(fileName) + ", line " + std::to_string(lineNumber) + ": " + what,
+            {}};
+  }
+
+  Status takeLine(std::string_view line) {
+    if (line.empty()) return okStatus();
+    if (line.front() == '[') {
+      if (line.back() != ']') return wrong("a table begins as in [remotes.NAME]");
+      inTable = true;
+      remote = remoteOfTable(trimmed(line.substr(1, line.size() - 2)));
+      if (remote) config.remotes[*remote];
+      return okStatus();
+    }
+    size_t equals = line.find('=');
+    if (equals == std::string_view::npos) return wrong("a line is written as in server = \"HOST:PORT\"");
+    if (inTable && !remote) return okStatus();
+    std::string_view key = trimmed(line.substr(0, equals));
+    auto value = valueOf(trimmed(line.substr(equals + 1)));
+    if (!value)
+      return wrong("the value of " + escapeForTerminal(key) + " is not a text in quotes, a number, true or false");
+    return remote ? takeRemoteKey(key, *value) : takeKey(key, *value);
+  }
+
+  Status takeRemoteKey(std::string_view key, const std::string& value) {
+    Remote& entry = config.remotes[*remote];
+    if (key == "server") entry.server = value;
+    if (key == "token-file") entry.tokenFile = pathOf(value);
+    return okStatus();
+  }
+
+  Status takeKey(std::string_view key, const std::string& value) {
+    if (key == "server") config.server = value;
+    if (key == "token-file") config.tokenFile = pathOf(value);
+    if (key == "timeout") {
+      config.timeout = parseDuration(value);
+      if (!config.timeout) return wrong("timeout is written as in \"30s\"");
+    }
+    if (key == "progress" || key == "color") {
+      if (value != "true" && value != "false") return wrong(std::string(key) + " is true or false");
+      (key == "progress" ? config.progress : config.color) = value == "true";
+    }
+    return okStatus();
+  }
+
+  std::string pathOf(const std::string& value) {
+    if (value.substr(0, 2) == "~/") return home + value.substr(1);
+    return value.empty() || value[0] == '/' || folder.empty() ? value : folder + "/" + value;
+  }
+};
+
+Result<Config> loadFile(const std::string& path, const std::string& folder) {
+  auto text = readFile(path);
+  if (!text.ok()) {
+    if (text.error().code == ErrorCode::NOT_FOUND || text.error().code == ErrorCode::NOT_DIRECTORY) return Config{};
+    return text.error();
+  }
+  const char* home = getenv("HOME");
+  return parseConfig(*text, path, folder, home == nullptr ? "" : home);
+}
+
+}  // namespace
+
+Result<Config> parseConfig(std::string_view text, const std::string& fileName, const std::string& folder,
+                           const std::string& home) {
+  return Parser(fileName, folder, home).parse(text);
+}
+
+Config merged(Config nearer, Config farther) {
+  if (!nearer.server && !nearer.tokenFile) nearer.tokenFile = farther.tokenFile;
+  if (!nearer.server) nearer.server = farther.server;
+  if (!nearer.timeout) nearer.timeout = farther.timeout;
+  if (!nearer.progress) nearer.progress = farther.progress;
+  if (!nearer.color) nearer.color = farther.color;
+  nearer.remotes.merge(farther.remotes);
+  return nearer;
+}
+
+Result<Config> loadConfig() {
+  auto nearer = loadFile(LOCAL_FILE, "");
+  if (!nearer.ok()) return nearer;
+  std::string folder = userConfigFolder();
+  auto farther = loadFile(folder + "/config.toml", folder);
+  if (!farther.ok()) return farther;
+  return merged(std::move(*nearer), std::move(*farther));
+}
+
+}  // namespace capstan::cli

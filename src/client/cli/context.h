@@ -1,0 +1,68 @@
+// What a command has in its hands while it runs: its operands and flags, the client, its output, the loop's clock and
+// port.
+#pragma once
+
+#include <kj/async-io.h>
+
+#include <capstan/client/cli/arguments.h>
+#include <capstan/client/cli/exit-status.h>
+#include <capstan/client/cli/output.h>
+#include <capstan/client/cli/progress.h>
+#include <capstan/client/client.h>
+
+namespace capstan::cli {
+
+// Belongs to one event loop, and outlives the promise of the command's action.
+class Context {
+ public:
+  struct Parts {
+    kj::AsyncIoContext& io;
+    Screen& screen;
+    client::Client* client = nullptr;  // null where the command needs none
+    std::string serverName;            // the address, for people
+    bool stdinIsFree = true;           // false where lines of commands come from standard input
+    bool foreground = true;            // progress may be drawn
+  };
+  // All that `parts` points to must outlive it.
+  Context(Parts parts, const Invocation& invocation, OutputMode mode);
+
+  const Operands operands;
+  const GlobalFlags flags;
+  Output output;
+  Meter meter;  // of the transfers of this command
+
+  client::Client& client();
+  kj::Timer& timer() { return parts.io.provider->getTimer(); }
+  kj::UnixEventPort& port() { return parts.io.unixEventPort; }
+  const std::string& serverName() const { return parts.serverName; }
+  bool stdinIsFree() const { return parts.stdinIsFree; }
+
+  // A command line that was understood too late to be wrong: prints the sentence, answers USAGE.
+  int usage(std::string_view message);
+
+  // Draws the meter while `work` goes on, where progress is wanted and there is a terminal to draw it on.
+  template <typename T>
+  kj::Promise<T> withProgress(kj::Promise<T> work) {
+    auto line = startProgress();
+    if (line.get() == nullptr) return work;
+    return work.attach(kj::mv(line));
+  }
+
+ private:
+  class RunningProgress;
+  Parts parts;
+  const char* commandName;
+
+  kj::Own<kj::Refcounted> startProgress();
+};
+
+// Runs an action to its end, its timeout, or the end of standard output, whichever comes first; whatever it throws
+// becomes an exit status. Everything it printed is written when the promise resolves. Dropping the promise ends the
+// command.
+kj::Promise<int> runAction(const Action& action, Context& context);
+
+// Runs `action` for each item, at most `limit` at a time and started in order; answers all of their exit statuses, in
+// order.
+kj::Promise<std::vector<int>> forEach(size_t count, size_t limit, std::function<kj::Promise<int>(size_t index)> action);
+
+}  // namespace capstan::cli

@@ -1,0 +1,49 @@
+// The row of `capstan serve` in the table of commands: flags to options. What they mean is in command-serve.h.
+#include <capstan/client/cli/command-list.h>
+#include <capstan/client/cli/command-serve.h>
+
+namespace capstan::cli {
+
+namespace {
+
+AnyAction define(OptionTable& table) {
+  auto options = std::make_shared<ServeOptions>();
+  table.texts("--listen", options->listen, "ADDR", "HOST:PORT or unix:PATH; may be repeated; port 0 picks one");
+  table.text("--ready-file", options->readyFile, "FILE", "gets one line per listener once they accept");
+  table.text("--state", options->state, "DIR", "where token and journals are kept");
+  table.number("--threads", options->threads, "event loops (default: one per core)");
+  table.size("--cache", options->cacheBytes, "memory for hot files (default: 64MiB; 0: none)");
+  table.choice("--cache-policy", options->cachePolicy, "fifo|lru", "which of them give way first (default: fifo)");
+  table.choice("--auth", options->authentication, "token|none", "what clients have to show (default: token)");
+  table.flag("--insecure", options->insecure, "listen on addresses that other machines can reach, without encryption");
+  table.number("--max-connections", options->maxConnections, "more are turned away");
+  table.duration("--idle-timeout", options->idleTimeout, "end connections on which nothing happens for this long");
+  return OwnLoopAction([options](const GlobalFlags& flags, const Operands& operands) {
+    if (!operands.empty()) options->root = operands[0];
+    options->json = flags.json;
+    options->quiet = flags.quiet;
+    options->verbose = flags.verbose;
+    return serve(*options);
+  });
+}
+
+}  // namespace
+
+Command serveCommand() {
+  return {
+      "serve",
+      "[ROOT]",
+      "ROOT  the folder to serve; without it, the current one",
+      0,
+      1,
+      "serve a folder",
+      {{"capstan serve shared", "to programs of this user and, with a token, on 127.0.0.1:4457"},
+       {"capstan serve shared --listen 127.0.0.1:0 --ready-file ready", "on a free port, which is in the file then"},
+       {"capstan serve shared --listen unix:/run/me/sock --cache 256MiB", ""}},
+      "capstan shell, in another terminal",
+      Command::Needs::OWN_LOOP,
+      false,
+      define};
+}
+
+}  // namespace capstan::cli

@@ -1,0 +1,164 @@
+#include <capstan/client/cli/server-choice.h>
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include <kj/io.h>
+
+#include <capstan/base/file.h>
+#include <capstan/base/text.h>
+#include <capstan/base/user-dirs.h>
+
+namespace capstan::cli {
+
+namespace {
+
+constexpr size_t TOKEN_BYTES = 32;
+constexpr size_t TOKEN_FILE_LIMIT = 4096;
+
+std::optional<std::string> variable(const char* name) {
+  const char* value = getenv(name);
+  return value == nullptr || *value == '\0' ? std::nullopt : std::optional<std::string>(value);
+}
+
+// Unix sockets answer at once, or not at all.
+bool somebodyListensAt(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof(address.sun_path)) return false;
+  memcpy(address.sun_path, path.data(), path.size());
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return false;
+  kj::AutoCloseFd owner(fd);
+  // EAGAIN: its queue is full, so there is one.
+  return connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0 || errno == EAGAIN;
+}
+
+rpc::Address defaultAddress() {
+  rpc::Address address;
+  if (std::string path = defaultSocketPath(); somebodyListensAt(path)) {
+    address.kind = rpc::Address::Kind::UNIX;
+    address.path = path;
+    return address;
+  }
+  address.host = "127.0.0.1";
+  address.port = DEFAULT_PORT;
+  return address;
+}
+
+Result<rpc::Address> addressOf(const ServerWish& wish) {
+  if (!wish.server) return defaultAddress();
+  const std::string& text = *wish.server;
+  std::string shown = "\"" + escapeForTerminal(text) + "\" (from " + wish.serverFrom + ")";
+  if (!text.empty() && text[0] == '@') {
+    return Error{ErrorCode::INVALID_ARGUMENT,
+                 shown + " is no address: write HOST:PORT, unix:PATH or the name of a remote from the configuration",
+                 {}};
+  }
+  auto address = rpc::parseAddress(text);
+  if (!address.ok()) {
+    return Error{ErrorCode::INVALID_ARGUMENT,
+                 shown + " is neither a remote of the configuration nor an address: " + address.error().message,
+                 {}};
+  }
+  return address;
+}
+
+Result<std::string> readToken(const std::string& file, std::vector<std::string>& warnings) {
+  auto text = readFile(file, TOKEN_FILE_LIMIT);
+  if (!text.ok()) {
+    Error error = text.error();
+    error.message = "the token: " + error.message;
+    return error;
+  }
+  struct stat status;
+  if (stat(file.c_str(), &status) == 0 && S_ISREG(status.st_mode) && (status.st_mode & 077) != 0) {
+    warnings.push_back("others can read the token file " + escapeForTerminal(file) +
+                       "; make it private with chmod 600");
+  }
+  return parseToken(*text, file);
+}
+
+bool isThere(const std::string& file) {
+  struct stat status;
+  return stat(file.c_str(), &status) == 0;
+}
+
+// This user's own token is for servers on this machine: nobody else's server gets to see it.
+std::optional<std::string> ownTokenFile(const rpc::Address& address) {
+  if (address.kind == rpc::Address::Kind::UNIX || !address.isLoopback()) return std::nullopt;
+  for (auto& alias : aliasesOf(address)) {
+    std::string link = tokenLinkFor(alias.toString());
+    if (isThere(link)) return link;
+  }
+  std::string file = userStateFolder() + "/" + OWNER_TOKEN_FILE;
+  return isThere(file) ? std::optional(file) : std::nullopt;
+}
+
+}  // namespace
+
+Environment currentEnvironment() { return {variable("CAPSTAN_SERVER"), variable("CAPSTAN_TOKEN_FILE")}; }
+
+ServerWish wishOf(const GlobalFlags& flags, const Environment& environment, const Config& config) {
+  ServerWish wish;
+  if (flags.server) {
+    wish = {flags.server, {}, "--server"};
+  } else if (environment.server) {
+    wish = {environment.server, {}, "CAPSTAN_SERVER"};
+  } else if (config.server) {
+    wish = {config.server, {}, "the configuration"};
+  }
+  wish.tokenFile = config.tokenFile;
+  if (wish.server) {
+    auto remote = config.remotes.find(*wish.server);
+    if (remote != config.remotes.end()) {
+      wish = {remote->second.server, remote->second.tokenFile, "the remote " + remote->first};
+    }
+  }
+  if (environment.tokenFile) wish.tokenFile = environment.tokenFile;
+  if (flags.tokenFile) wish.tokenFile = flags.tokenFile;
+  return wish;
+}
+
+Result<ServerChoice> chooseServer(const ServerWish& wish) {
+  auto address = addressOf(wish);
+  if (!address.ok()) return address.error();
+  ServerChoice choice;
+  choice.address = std::move(*address);
+  auto file = wish.tokenFile ? wish.tokenFile : ownTokenFile(choice.address);
+  if (file) {
+    auto token = readToken(*file, choice.warnings);
+    if (!token.ok()) return token.error();
+    choice.token = std::move(*token);
+  }
+  return choice;
+}
+
+Result<std::string> parseToken(std::string_view text, std::string_view file) {
+  constexpr std::string_view SPACE = " \t\r\n";
+  size_t begin = text.find_first_not_of(SPACE);
+  if (begin != std::string_view::npos) text = text.substr(begin, text.find_last_not_of(SPACE) - begin + 1);
+  auto token = fromHex(text);
+  if (!token || token->size() != TOKEN_BYTES) {
+    return errorAt(ErrorCode::INVALID_ARGUMENT, file, "there is no token in ", ": it holds 64 hex digits");
+  }
+  return std::move(*token);
+}
+
+std::vector<rpc::Address> aliasesOf(const rpc::Address& address) {
+  std::vector<rpc::Address> aliases{address};
+  if (address.kind == rpc::Address::Kind::TCP && address.host == "localhost") {
+    for (const char* host : {"127.0.0.1", "::1"}) {
+      aliases.push_back(address);
+      aliases.back().host = host;
+    }
+  }
+  return aliases;
+}
+
+}  // namespace capstan::cli
