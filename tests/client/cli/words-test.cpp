@@ -64,8 +64,8 @@ TEST(LastWord, KnowsWhereItBeginsAndWhichQuoteIsOpen) {
 TEST(Quoted, ComesBackThroughSplitLine) {
   for (std::string name : {"plain", "a b", "it's", "\"q\"", "back\\slash", "a&b|c;d", "#x", "\xc3\xbc", "tab\t"}) {
     EXPECT_THAT(words("x" + cli::quoted(name)), ElementsAre("x" + name)) << name;
-    EXPECT_THAT(words cli::quoted(name, '\'') + "'"), ElementsAre(name)) << name;
-    EXPECT_THAT(words cli::quoted(name, '"') + "\""), ElementsAre(name)) << name;
+    EXPECT_THAT(words(cli::quoted(name, '\'') + "'"), ElementsAre(name)) << name;
+    EXPECT_THAT(words(cli::quoted(name, '"') + "\""), ElementsAre(name)) << name;
   }
 }
 
