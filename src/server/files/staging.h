@@ -50,10 +50,10 @@ class Staging {
   // A new, empty file in this server's folder, mode 0600. Blocks.
   Result<std::shared_ptr<StagedFile>> create();
 
-  // The file of a resumable upload, with what is in it already. The key is what keyOf() made. One that this process has
-  // open is taken over: its Takeover flag is set, and it is waited until its use ends. One that another server process
-  // has open is `overloaded`. Blocks.
-  Result<std::shared_ptr<StagedFile>> resume(const std::string& key);
+  // The file of a resumable upload, with what is in it already. `name` is what resumeNameOf() made. One that this
+  // process has open is taken over: the other one's tryUse() fails from then on. One that is being committed, or that
+  // another server process has open, is `overloaded`. Blocks.
+  Result<std::shared_ptr<StagedFile>> resume(const std::string& name);
   static std::string resumeNameOf(std::string_view grantId, std::string_view path, std::string_view key);
 
   // Moves what is at `name` in `folder` (a file, or a folder with all that is in it) out of sight, to be deleted soon:
@@ -67,7 +67,7 @@ class Staging {
 
   // Deletes now what dead servers left and resumable uploads past their time. Called at open, and hourly by the thread.
   void sweep();
-  // Blocks until everything that was to be deleted is gone. For tests and an orderly end.
+  // Blocks until everything that was to be deleted is gone. For tests.
   void finishDeleting();
 
  private:

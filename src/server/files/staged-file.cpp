@@ -1,0 +1,78 @@
+#include <capstan/server/files/staged-file.h>
+
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <chrono>
+
+namespace capstan::server::files {
+
+namespace {
+
+// How long one who takes over waits for a commit that is under way. Long enough for a flush, short for a pool's thread.
+constexpr std::chrono::seconds COMMIT_PATIENCE(5);
+
+}  // namespace
+
+StagedFile::StagedFile(Staging& staging, int folder, std::string name, kj::AutoCloseFd fd, Kind kind)
+    : staging(staging),
+      hold(staging.hold()),
+      folderFd(folder),
+      fileName(std::move(name)),
+      file(kj::mv(fd)),
+      kind(kind) {}
+
+StagedFile::~StagedFile() {
+  if (kind == Kind::TEMPORARY) discard();
+}
+
+void StagedFile::discard() {
+  if (!ours) return;
+  ours = false;
+  file = nullptr;
+  if (folderFd == staging.fd()) {
+    staging.deleteSoon(fileName);
+  } else {
+    staging.throwAway(folderFd, fileName);
+  }
+}
+
+Result<StagedFile::Use> StagedFile::tryUse() {
+  Use use(mutex);
+  if (takenOver) {
+    return Error{ErrorCode::CANCELLED, "this upload was taken over by a later one with the same resume key", {}};
+  }
+  return Result<Use>(std::move(use));
+}
+
+void StagedFile::beginCommit() { committing = true; }
+
+void StagedFile::endCommit() {
+  {
+    std::lock_guard lock(mutex);
+    committing = false;
+  }
+  committed.notify_all();
+}
+
+void StagedFile::renamedAway() {
+  ours = false;
+  file = nullptr;
+}
+
+void StagedFile::replaceFd(kj::AutoCloseFd fd) {
+  file = nullptr;  // with its lock
+  file = kj::mv(fd);
+  if (kind == Kind::RESUMABLE) flock(file, LOCK_EX | LOCK_NB);
+}
+
+bool StagedFile::giveUp() {
+  Use use(mutex);
+  if (!committed.wait_for(use, COMMIT_PATIENCE, [this] { return !committing; })) return false;
+  takenOver = true;
+  ours = false;    // the file is the other's now
+  file = nullptr;  // and with it goes the lock
+  return true;
+}
+
+}  // namespace capstan::server::files
