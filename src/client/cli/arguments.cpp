@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <numeric>
 
 #include <CLI/CLI.hpp>
 
@@ -50,11 +49,11 @@ void addGlobalFlags(OptionTable& table, GlobalFlags& flags) {
 
 std::string sentenceOf(const CLI::ParseError& error) {
   std::string text = error.what();
-  if (error.get_name() == "ExtrasError") {
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
     size_t colon = text.find(": ");
-    if (colon != std::string::npos) text = "unknown option " + escapeForTerminal(text.substr(colon + 2));
+    if (colon != std::string::npos) text = "there is no option " + text.substr(colon + 2);
   }
-  return text;
+  return escapeForTerminal(text);
 }
 
 std::string counted(size_t count, const char* what) {
@@ -74,7 +73,7 @@ UsageError unknownCommand(const std::vector<Command>& table, const std::string& 
   std::string nearest = nearestName(word, names);
   std::string message = "there is no command \"" + escapeForTerminal(word) + "\"";
   if (!nearest.empty()) message += "; did you mean " + nearest + "?";
-  return {message, "see: " + std::string(prefix) + (prefix.empty() ? "help" : "--help")};
+  return {message, "see " + std::string(prefix) + (prefix.empty() ? "help" : "--help")};
 }
 
 }  // namespace
@@ -183,23 +182,36 @@ const Command* findCommand(const std::vector<Command>& table, std::string_view n
   return found == table.end() ? nullptr : &*found;
 }
 
+namespace {
+
+// How many letters have to be typed, left out, changed or swapped with their neighbour to make one word of the other.
+size_t distance(std::string_view a, std::string_view b) {
+  std::vector<std::vector<size_t>> cost(a.size() + 1, std::vector<size_t>(b.size() + 1));
+  for (size_t i = 0; i <= a.size(); ++i) {
+    for (size_t j = 0; j <= b.size(); ++j) {
+      if (i == 0 || j == 0) {
+        cost[i][j] = i + j;
+        continue;
+      }
+      cost[i][j] = std::min({cost[i - 1][j] + 1, cost[i][j - 1] + 1, cost[i - 1][j - 1] + (a[i - 1] != b[j - 1])});
+      bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+      if (swapped) cost[i][j] = std::min(cost[i][j], cost[i - 2][j - 2] + 1);
+    }
+  }
+  return cost[a.size()][b.size()];
+}
+
+}  // namespace
+
 std::string nearestName(std::string_view word, const std::vector<std::string>& names) {
+  constexpr size_t TOO_LONG = 64;  // a word of this length is no typing mistake
   std::string best;
+  if (word.size() > TOO_LONG) return best;
   size_t bestDistance = std::max<size_t>(1, word.size() / 3) + 1;
   for (auto& name : names) {
-    // Levenshtein's distance, one row at a time.
-    std::vector<size_t> row(name.size() + 1);
-    std::iota(row.begin(), row.end(), 0);
-    for (size_t i = 0; i < word.size(); ++i) {
-      size_t diagonal = std::exchange(row[0], i + 1);
-      for (size_t j = 0; j < name.size(); ++j) {
-        size_t changed = diagonal + (word[i] != name[j]);
-        diagonal = row[j + 1];
-        row[j + 1] = std::min({row[j + 1] + 1, row[j] + 1, changed});
-      }
-    }
-    if (row.back() < bestDistance) {
-      bestDistance = row.back();
+    size_t found = distance(word, name);
+    if (found < bestDistance) {
+      bestDistance = found;
       best = name;
     }
   }
@@ -219,7 +231,7 @@ Parsed parseWords(const std::vector<Command>& table, const std::vector<std::stri
     }
   }
   std::string typed = command == nullptr ? "" : command->name;
-  std::string hint = "see: " + std::string(prefix) + (typed.empty() ? "" : typed + " ") + "--help";
+  std::string hint = "see " + std::string(prefix) + (typed.empty() ? "" : typed + " ") + "--help";
   std::string label = typed.empty() ? "" : typed + ": ";
 
   std::vector<std::string> reversed;  // CLI11 takes them from the back
@@ -238,8 +250,8 @@ Parsed parseWords(const std::vector<Command>& table, const std::vector<std::stri
     return UsageError{label + sentenceOf(error), hint, json};
   }
   if (command == nullptr) {
-    if (prefix.empty()) return UsageError{"a command is missing", "see: help", json};
-    return UsageError{"a command is missing", "see: capstan --help, or try: capstan demo", json};
+    if (prefix.empty()) return UsageError{"a command is missing", "see help", json};
+    return UsageError{"a command is missing", "see capstan --help, or try: capstan demo", json};
   }
   for (auto& operand : *parser.operands) invocation.operands.push_back(unshielded(operand));
   if (auto problem = operandProblem(*command, invocation.operands.size())) {

@@ -19,7 +19,7 @@ class Context {
     kj::AsyncIoContext& io;
     Screen& screen;
     client::Client* client = nullptr;  // null where the command needs none
-    std::string serverName;            // the address, for people
+    std::string serverName = {};       // the address, for people
     bool stdinIsFree = true;           // false where lines of commands come from standard input
     bool foreground = true;            // progress may be drawn
   };

@@ -68,8 +68,9 @@ std::string helpAboutAll(const std::vector<Command>& table) {
   CommandParser parser(nullptr);
   std::string text = "capstan - a file server and its client\n\n";
   text += "Usage: capstan [options] COMMAND ...\n\nCommands:\n" + columns(commands);
-  text += "\nOptions, before or after the command:\n" + columns(optionRows(*parser.app, "Global"));
-  text += columns(optionRows(*parser.app, "Options"));
+  auto options = optionRows(*parser.app, "Global");
+  for (auto& row : optionRows(*parser.app, "Options")) options.push_back(row);
+  text += "\nOptions, before or after the command:\n" + columns(options);
   text += "\n" + examples(FIRST_STEPS);
   text +=
       "\nWithout --server: CAPSTAN_SERVER, ./.capstan.toml, the user's config.toml, this user's server, "
