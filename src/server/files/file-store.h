@@ -5,6 +5,9 @@
 
 namespace capstan::server::files {
 
+// What everything that is begun while the server goes away is answered.
+Error shuttingDownError();
+
 // Belongs to its connection's loop. Holds no state of its own but the scope: everything else is FolderState's, which
 // outlives it.
 class FileStoreServer final : public schema::FileStore::Server {

@@ -45,14 +45,6 @@ std::string upperCase(std::string_view name) {
   return result;
 }
 
-// Whether lookup, open and fstat of what the kernel remembers are answered by the kernel alone.
-bool isLocal(int fd) {
-  constexpr std::array<uint64_t, 6> LOCAL{EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC,
-                                          F2FS_SUPER_MAGIC, TMPFS_MAGIC,     OVERLAYFS_SUPER_MAGIC};
-  struct statfs status;
-  return fstatfs(fd, &status) == 0 && std::find(LOCAL.begin(), LOCAL.end(), uint64_t(status.f_type)) != LOCAL.end();
-}
-
 // Ok if what `fd` (O_PATH) holds can be opened in earnest: by reading or writing, or as a folder.
 Status checkType(const struct stat& status, int flags, std::string_view path) {
   if (S_ISDIR(status.st_mode)) return okStatus();
@@ -74,7 +66,7 @@ class FolderRoot final : public Root {
       : root(kj::mv(rootFd)), state(kj::mv(stateFd)), rootId(rootId), ground{root.get(), stateId} {
     foldsCase = seesStateIn(root, upperCase(STATE_FOLDER));
     beneath = !byNames && !foldsCase && supports(root, BENEATH);
-    now = beneath && isLocal(root) && supports(root, BENEATH_NOW);
+    now = beneath && answersAtOnce(root) && supports(root, BENEATH_NOW);
   }
 
   int fd() const override { return root.get(); }
@@ -197,6 +189,13 @@ Result<kj::AutoCloseFd> openState(int root, const std::string& folder) {
 }
 
 }  // namespace
+
+bool answersAtOnce(int fd) {
+  constexpr std::array<uint64_t, 6> LOCAL{EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC,
+                                          F2FS_SUPER_MAGIC, TMPFS_MAGIC,     OVERLAYFS_SUPER_MAGIC};
+  struct statfs status;
+  return fstatfs(fd, &status) == 0 && std::find(LOCAL.begin(), LOCAL.end(), uint64_t(status.f_type)) != LOCAL.end();
+}
 
 Result<std::unique_ptr<Root>> Root::open(const std::string& folder, Resolve resolve) {
   kj::AutoCloseFd root(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

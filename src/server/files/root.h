@@ -17,6 +17,10 @@ namespace capstan::server::files {
 
 enum class Follow { NO, YES };  // of a symlink as last name
 
+// Whether the kernel alone answers for what `fd` holds, as far as it remembers it: fstat does not wait, and reads that
+// the page cache serves can be told from others. Not so on FUSE and network file systems. For event loops.
+bool answersAtOnce(int fd);
+
 // Immutable after construction; thread-safe. Paths are validated here (invalidPath), and the server's own folder is
 // notFound, also through a symlink. All methods block, except tryOpenNow.
 class Root {

@@ -1,0 +1,131 @@
+#include <capstan/server/files/file-store.h>
+
+#include <fcntl.h>
+
+#include <cerrno>
+
+#include <capstan/rpc/entry-wire.h>
+#include <capstan/rpc/outcome.h>
+#include <capstan/server/files/file.h>
+#include <capstan/server/files/listing.h>
+
+namespace capstan::server::files {
+
+namespace {
+
+using Opened = std::shared_ptr<const OpenFile>;
+
+// A descriptor that open(path, O_RDONLY) gave, as a file.
+Result<Opened> asFile(kj::AutoCloseFd fd, std::string path, bool local) {
+  struct stat status;
+  if (fstat(fd, &status) < 0) return errorFromErrno(errno, "cannot open", path);
+  if (S_ISDIR(status.st_mode)) return errorAt(ErrorCode::IS_DIRECTORY, path, "", " is a folder, not a file");
+  if (!S_ISREG(status.st_mode)) return errorAt(ErrorCode::UNSUPPORTED, path, "", " is not a file");
+  return Opened(std::make_shared<const OpenFile>(OpenFile{kj::mv(fd), std::move(path), local}));
+}
+
+Result<Opened> openFile(const Root& root, std::string path) {
+  auto fd = root.open(path, O_RDONLY, Follow::YES);
+  if (!fd.ok()) return fd.error();
+  bool local = answersAtOnce(fd->get());
+  return asFile(std::move(*fd), std::move(path), local);
+}
+
+Error tooManyFiles(uint32_t limit, const std::string& path) {
+  return errorAt(ErrorCode::LIMIT, path, "cannot open ",
+                 ": this connection has " + std::to_string(limit) +
+                     " files open, which is the limit; close some, or use another connection");
+}
+
+template <typename Results>
+void answerEntry(Results&& results, const Result<Entry>& entry) {
+  if (entry.ok()) {
+    rpc::write(results.initEntry(), *entry);
+  } else {
+    rpc::setError(results.initOutcome(), entry.error());
+  }
+}
+
+template <typename Results>
+void answerPage(Results&& results, const Result<ListPage>& page) {
+  if (!page.ok()) return rpc::setError(results.initOutcome(), page.error());
+  auto entries = results.initEntries(uint(page->entries.size()));
+  for (uint i = 0; i < entries.size(); ++i) rpc::write(entries[i], page->entries[i]);
+  results.setCursor(rpc::asData(page->cursor));
+  results.setAtEnd(page->atEnd);
+}
+
+}  // namespace
+
+Error shuttingDownError() {
+  return {ErrorCode::SHUTTING_DOWN, "the server is shutting down and takes no new work; try again later", {}};
+}
+
+FileStoreServer::FileStoreServer(FolderState& folder, kj::Own<ConnectionScope> scope)
+    : folder(folder), scope(kj::mv(scope)) {}
+
+kj::Promise<void> FileStoreServer::stat(StatContext context) {
+  auto params = context.getParams();
+  std::string path(rpc::asView(params.getPath()));
+  Follow follow = params.getFollow() ? Follow::YES : Follow::NO;
+  context.releaseParams();
+  if (scope->shuttingDown) {
+    rpc::setError(context.getResults().initOutcome(), shuttingDownError());
+    return kj::READY_NOW;
+  }
+  KJ_IF_MAYBE (opened, folder.root->tryOpenNow(path, follow == Follow::NO ? O_PATH | O_NOFOLLOW : O_PATH)) {
+    answerEntry(context.getResults(),
+                opened->ok() ? folder.entryOf(opened->value(), path) : Result<Entry>(opened->error()));
+    return kj::READY_NOW;
+  }
+  return folder
+      .run([&folder = folder, path, follow]() -> Result<Entry> {
+        auto opened = folder.root->open(path, O_PATH, follow);
+        if (!opened.ok()) return opened.error();
+        return folder.entryOf(opened->get(), path);
+      })
+      .then([context](Result<Entry> entry) mutable { answerEntry(context.getResults(), entry); });
+}
+
+kj::Promise<void> FileStoreServer::list(ListContext context) {
+  auto params = context.getParams();
+  ListRequest request{std::string(rpc::asView(params.getPath())), params.getRecursive(),
+                      std::string(rpc::asView(params.getCursor())), params.getMaxEntries()};
+  context.releaseParams();
+  if (scope->shuttingDown) {
+    rpc::setError(context.getResults().initOutcome(), shuttingDownError());
+    return kj::READY_NOW;
+  }
+  return folder.run([&folder = folder, request]() { return folder.listings->page(request); })
+      .then([context](Result<ListPage> page) mutable { answerPage(context.getResults(), page); });
+}
+
+kj::Promise<void> FileStoreServer::open(OpenContext context) {
+  std::string path(rpc::asView(context.getParams().getPath()));
+  context.releaseParams();
+  auto answer = [&folder = folder, context](Result<Opened> opened, OpenSlot slot) mutable {
+    auto results = context.getResults();
+    if (opened.ok()) {
+      results.setFile(kj::heap<FileServer>(folder, std::move(*opened), kj::mv(slot)));
+    } else {
+      rpc::setError(results.initOutcome(), opened.error());
+      results.setFile(rpc::failed<schema::File>(opened.error()));
+    }
+  };
+  // Taken before anything is opened, so that calls in flight count too.
+  bool full = scope->openFiles >= scope->openFilesLimit;
+  OpenSlot slot(kj::addRef(*scope));
+  if (scope->shuttingDown || full) {
+    answer(scope->shuttingDown ? shuttingDownError() : tooManyFiles(scope->openFilesLimit, path), kj::mv(slot));
+    return kj::READY_NOW;
+  }
+  KJ_IF_MAYBE (opened, folder.root->tryOpenNow(path, O_RDONLY)) {
+    answer(opened->ok() ? asFile(std::move(*opened).value(), path, true) : Result<Opened>(opened->error()),
+           kj::mv(slot));
+    return kj::READY_NOW;
+  }
+  return folder.run([&folder = folder, path]() { return openFile(*folder.root, path); })
+      .then([answer, slot = kj::mv(slot)](Result<Opened> opened) mutable { answer(std::move(opened), kj::mv(slot)); });
+}
+
+}  // namespace capstan::server::files

@@ -1,0 +1,33 @@
+// File for one connection: a descriptor held open for reading, with stat, read, stream and digest.
+#pragma once
+
+#include <memory>
+
+#include <capstan/schema/files.capnp.h>
+#include <capstan/server/files/folder-state.h>
+#include <capstan/server/files/open-file.h>
+
+namespace capstan::server::files {
+
+// Belongs to its connection's loop. Jobs on the pool share the descriptor, so that it may be dropped at any time.
+class FileServer final : public schema::File::Server {
+ public:
+  // `folder` must outlive it.
+  FileServer(FolderState& folder, std::shared_ptr<const OpenFile> file, OpenSlot slot);
+
+ protected:
+  kj::Promise<void> stat(StatContext context) override;
+  kj::Promise<void> read(ReadContext context) override;
+  kj::Promise<void> stream(StreamContext context) override;
+  kj::Promise<void> digest(DigestContext context) override;
+
+ private:
+  FolderState& folder;
+  const std::shared_ptr<const OpenFile> file;
+  OpenSlot slot;
+
+  bool readNow(ReadContext& context, uint64_t offset, size_t count);
+  kj::Promise<void> readOnPool(ReadContext context, uint64_t offset, size_t count);
+};
+
+}  // namespace capstan::server::files

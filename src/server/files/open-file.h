@@ -1,0 +1,39 @@
+// A file held open for reading, and the place that it takes in its connection's count. Internal to src/server/files.
+#pragma once
+
+#include <string>
+
+#include <kj/io.h>
+
+#include <capstan/server/files/served-folder.h>
+
+namespace capstan::server::files {
+
+// Immutable; shared by a FileServer and the jobs that it started, which may outlive it.
+struct OpenFile {
+  kj::AutoCloseFd fd;
+  std::string path;  // that it was opened by
+  bool local;        // answersAtOnce(fd)
+};
+
+// One of ConnectionScope.openFilesLimit, given back when it is destroyed. Belongs to the connection's loop.
+class OpenSlot {
+ public:
+  explicit OpenSlot(kj::Own<ConnectionScope> owner) : scope(kj::mv(owner)) {
+    ++scope->openFiles;
+    if (scope->totals != nullptr) ++scope->totals->openFiles;
+  }
+  OpenSlot(OpenSlot&&) = default;
+  ~OpenSlot() {
+    if (scope.get() == nullptr) return;
+    --scope->openFiles;
+    if (scope->totals != nullptr) --scope->totals->openFiles;
+  }
+
+  ConnectionScope& connection() { return *scope; }
+
+ private:
+  kj::Own<ConnectionScope> scope;
+};
+
+}  // namespace capstan::server::files
