@@ -1,0 +1,279 @@
+#include <capstan/server/files/file-store.h>
+
+#include <sys/statvfs.h>
+
+#include <cerrno>
+
+#include <capstan/base/file.h>
+#include <capstan/base/path.h>
+#include <capstan/rpc/compat.h>
+#include <capstan/rpc/entry-wire.h>
+#include <capstan/rpc/outcome.h>
+#include <capstan/server/files/copy-tree.h>
+#include <capstan/server/files/mutations.h>
+#include <capstan/server/files/place-file.h>
+#include <capstan/server/files/upload.h>
+
+namespace capstan::server::files {
+
+namespace {
+
+constexpr size_t MAX_RESUME_KEY_BYTES = 64;
+
+std::string textOf(capnp::Data::Reader data) { return std::string(rpc::asView(data)); }
+
+template <typename Results>
+void answerEntry(Results&& results, const Result<Entry>& entry) {
+  if (entry.ok()) {
+    rpc::write(results.initEntry(), *entry);
+  } else {
+    rpc::setError(results.initOutcome(), entry.error());
+  }
+}
+
+template <typename Context>
+kj::Promise<void> fail(Context& context, const Error& error) {
+  rpc::setError(context.getResults().initOutcome(), error);
+  return kj::READY_NOW;
+}
+
+// Carries out a mutation that needs nothing but its turn.
+template <typename Context>
+kj::Promise<void> mutate(FolderState& folder, const ConnectionScope& scope, Context context,
+                         std::unique_ptr<Mutation> mutation) {
+  context.releaseParams();
+  if (scope.shuttingDown) return fail(context, shuttingDownError());
+  return folder.committer->submit(folder.committer->takeTicket(&scope), std::move(mutation))
+      .then([context](Result<Entry> entry) mutable { answerEntry(context.getResults(), entry); });
+}
+
+Result<UploadTarget> targetOf(capnp::Data::Reader path, schema::UploadOptions::Reader options) {
+  auto attributes = rpc::read(options.getAttributes());
+  if (!attributes.ok()) return attributes.error();
+  return UploadTarget{textOf(path), rpc::read(options.getExpectation()), *attributes, options.getMakeParents()};
+}
+
+// What can be known to fail before anything is sent. At commit all of it is looked at again, and counts.
+Status checkEarly(const Root& root, const UploadTarget& target) {
+  auto place = root.locate(target.path);
+  if (!place.ok()) {
+    bool willBeMade = place.error().code == ErrorCode::NOT_FOUND && target.makeParents && !isReserved(target.path);
+    if (!willBeMade) return place.error();
+    return checkFound(target.expectation, std::nullopt, target.path);
+  }
+  auto found = root.stat(target.path);
+  if (!found.ok() && found.error().code != ErrorCode::NOT_FOUND) return found.error();
+  std::optional<struct stat> status;
+  if (found.ok()) status = *found;
+  Status held = checkFound(target.expectation, status, target.path);
+  if (!held.ok() || !status || !S_ISDIR(status->st_mode)) return held;
+  return errorAt(ErrorCode::IS_DIRECTORY, target.path, "", " is a folder; remove it first, or choose another name");
+}
+
+Status checkSpace(int fd, uint64_t needed, const std::string& path) {
+  struct statvfs status;
+  if (fstatvfs(fd, &status) < 0) return okStatus();  // not known: then it is noticed later
+  uint64_t free = uint64_t(status.f_bavail) * status.f_frsize;
+  if (needed <= free) return okStatus();
+  return errorAt(ErrorCode::NO_SPACE, path, "cannot store ",
+                 ": it needs " + std::to_string(needed) + " bytes, and the disk has " + std::to_string(free) + " left");
+}
+
+// What create() does on the pool.
+struct Creation {
+  UploadTarget target;
+  std::string resumeName;  // empty: not resumable
+  std::optional<uint64_t> expectedSize;
+  bool mayCheck = true;  // no mutation of the connection is on its way that could change the answer
+
+  Result<std::shared_ptr<StagedContent>> begin(const Root& root, Staging& staging) const {
+    Status status = mayCheck ? checkEarly(root, target) : validatePath(target.path);
+    if (!status.ok()) return status.error();
+    auto file = resumeName.empty() ? staging.create() : staging.resume(resumeName);
+    if (!file.ok()) return file.error();
+    struct stat staged {};
+    fstat((*file)->fd(), &staged);
+    uint64_t there = uint64_t(staged.st_size);
+    if (expectedSize && *expectedSize > there) status = checkSpace(staging.fd(), *expectedSize - there, target.path);
+    if (!status.ok()) return status.error();
+    return std::make_shared<StagedContent>(std::move(*file));
+  }
+};
+
+using Content = Result<std::shared_ptr<StagedContent>>;
+
+// Reads what is staged already, slice by slice.
+kj::Promise<Content> takeUp(FolderState& folder, Content content) {
+  if (!content.ok()) return kj::mv(content);
+  auto job = folder.run([content = *content]() { return content->resumeStep(); });
+  return job.then([&folder, content = kj::mv(content)](Result<bool> done) mutable -> kj::Promise<Content> {
+    if (!done.ok()) return Content(done.error());
+    if (!*done) return takeUp(folder, kj::mv(content));
+    return kj::mv(content);
+  });
+}
+
+// The content of a put, checked and staged. On the pool.
+Result<std::shared_ptr<StagedFile>> stage(Staging& staging, const UploadTarget& target, std::string_view content,
+                                          const ContentCheck& check) {
+  bool sizeHolds = !check.size || *check.size == content.size();
+  bool holds = check.algorithm == DigestAlgorithm::UNSET || digestOf(check.algorithm, content) == check.digest;
+  if (!sizeHolds || !holds) {
+    return errorAt(ErrorCode::CORRUPT, target.path, "what arrived for ", " is not what its size and digest announced");
+  }
+  auto file = staging.create();
+  if (!file.ok()) return file;
+  if (!writeAt((*file)->fd(), content.data(), content.size(), 0)) {
+    return errorFromErrno(errno, "cannot store", target.path);
+  }
+  Status set = setStagedAttributes(**file, target.attributes);
+  if (!set.ok()) return set.error();
+  // A file that its owner may not read could not be opened again to be flushed.
+  if ((target.attributes.mode.value_or(0400) & 0400) != 0) (*file)->closeFd();
+  return file;
+}
+
+kj::Promise<Status> runCopy(FolderState& folder, std::shared_ptr<TreeCopy> copy) {
+  auto job = folder.run([copy]() { return copy->step(); });
+  return job.then([&folder, copy = kj::mv(copy)](Result<bool> done) mutable -> kj::Promise<Status> {
+    if (!done.ok()) return Status(done.error());
+    if (!*done) return runCopy(folder, kj::mv(copy));
+    return okStatus();
+  });
+}
+
+}  // namespace
+
+kj::Promise<void> FileStoreServer::create(CreateContext context) {
+  auto params = context.getParams();
+  auto options = params.getOptions();
+  auto answerError = [](CreateContext& context, const Error& error) {
+    auto results = context.getResults();
+    rpc::setError(results.initOutcome(), error);
+    results.setUpload(rpc::failed<schema::Upload>(error));
+  };
+  auto refuse = [&](const Error& error) -> kj::Promise<void> {
+    answerError(context, error);
+    return kj::READY_NOW;
+  };
+  if (scope->shuttingDown) return refuse(shuttingDownError());
+  auto target = targetOf(params.getPath(), options);
+  if (!target.ok()) return refuse(target.error());
+  if (options.getResumeKey().size() > MAX_RESUME_KEY_BYTES) {
+    return refuse(
+        errorAt(ErrorCode::INVALID_ARGUMENT, target->path, "the resume key for ", " is longer than 64 bytes"));
+  }
+  if (scope->uploads >= scope->uploadsLimit) {
+    return refuse(errorAt(ErrorCode::LIMIT, target->path, "cannot begin the upload of ",
+                          ": this connection has " + std::to_string(scope->uploadsLimit) +
+                              " uploads open, which is the limit; finish some first"));
+  }
+  Creation creation{*target, {}, {}, !folder.committer->hasPending(scope.get())};
+  if (options.getResumeKey().size() > 0) {
+    creation.resumeName = Staging::resumeNameOf(scope->grantId, target->path, rpc::asView(options.getResumeKey()));
+  }
+  if (options.getExpectedSize().isKnown()) creation.expectedSize = options.getExpectedSize().getKnown();
+  context.releaseParams();
+
+  UploadSlot slot(kj::addRef(*scope));
+  return folder
+      .run([creation = std::move(creation), &folder = folder]() {
+        return creation.begin(*folder.root, *folder.staging);
+      })
+      .then([&folder = folder](Content content) { return takeUp(folder, kj::mv(content)); })
+      .then([&folder = folder, answerError, context, target = std::move(*target),
+             slot = kj::mv(slot)](Content content) mutable {
+        if (!content.ok()) return answerError(context, content.error());
+        auto results = context.getResults();
+        results.setOffset((*content)->size());
+        results.setUpload(kj::heap<UploadServer>(folder, kj::mv(slot), std::move(target), std::move(*content)));
+      });
+}
+
+kj::Promise<void> FileStoreServer::put(PutContext context) {
+  auto params = context.getParams();
+  if (scope->shuttingDown) return fail(context, shuttingDownError());
+  auto target = targetOf(params.getPath(), params.getOptions());
+  if (!target.ok()) return fail(context, target.error());
+  auto check = rpc::read(params.getCheck());
+  if (!check.ok()) return fail(context, check.error());
+  if (params.getContent().size() > MAX_PUT_BYTES) {
+    return fail(context, errorAt(ErrorCode::TOO_LARGE, target->path, "the content for ",
+                                 " is larger than a put takes, which is " + std::to_string(MAX_PUT_BYTES) +
+                                     " bytes; use an upload"));
+  }
+  // The place in the order is taken now; staging goes on beside that of others.
+  auto ticket = folder.committer->takeTicket(scope.get());
+  auto content = textOf(params.getContent());
+  context.releaseParams();
+  return folder
+      .run([&staging = *folder.staging, target = *target, content = std::move(content), check = std::move(*check)]() {
+        return stage(staging, target, content, check);
+      })
+      .then([&folder = folder, target = std::move(*target),
+             ticket = kj::mv(ticket)](Result<std::shared_ptr<StagedFile>> file) mutable -> kj::Promise<Result<Entry>> {
+        if (!file.ok()) return Result<Entry>(file.error());
+        PlaceFile options{target.path, target.expectation, target.attributes, target.makeParents, false};
+        return folder.committer->submit(kj::mv(ticket), makePlaceFile(std::move(*file), std::move(options)));
+      })
+      .then([context](Result<Entry> entry) mutable { answerEntry(context.getResults(), entry); });
+}
+
+kj::Promise<void> FileStoreServer::makeDirectory(MakeDirectoryContext context) {
+  auto params = context.getParams();
+  auto attributes = rpc::read(params.getAttributes());
+  if (!attributes.ok()) return fail(context, attributes.error());
+  auto mutation = makeMakeDirectory(textOf(params.getPath()), *attributes, params.getParents());
+  return mutate(folder, *scope, context, std::move(mutation));
+}
+
+kj::Promise<void> FileStoreServer::symlink(SymlinkContext context) {
+  auto params = context.getParams();
+  auto attributes = rpc::read(params.getAttributes());
+  if (!attributes.ok()) return fail(context, attributes.error());
+  auto mutation = makeSymlink({textOf(params.getPath()), textOf(params.getTarget()), rpc::read(params.getExpectation()),
+                               *attributes, params.getMakeParents()});
+  return mutate(folder, *scope, context, std::move(mutation));
+}
+
+kj::Promise<void> FileStoreServer::setMetadata(SetMetadataContext context) {
+  auto params = context.getParams();
+  auto attributes = rpc::read(params.getAttributes());
+  if (!attributes.ok()) return fail(context, attributes.error());
+  auto mutation = makeSetMetadata(textOf(params.getPath()), *attributes, rpc::read(params.getExpectation()));
+  return mutate(folder, *scope, context, std::move(mutation));
+}
+
+kj::Promise<void> FileStoreServer::rename(RenameContext context) {
+  auto params = context.getParams();
+  auto mutation = makeRename({textOf(params.getFrom()), textOf(params.getTo()), rpc::read(params.getFromExpectation()),
+                              rpc::read(params.getToExpectation()), params.getMakeParents()});
+  return mutate(folder, *scope, context, std::move(mutation));
+}
+
+kj::Promise<void> FileStoreServer::copy(CopyContext context) {
+  rpc::allowCancellation(context);
+  if (scope->shuttingDown) return fail(context, shuttingDownError());
+  auto params = context.getParams();
+  CopyOptions options{textOf(params.getFrom()), textOf(params.getTo()), rpc::read(params.getFromExpectation()),
+                      rpc::read(params.getToExpectation()), params.getMakeParents()};
+  context.releaseParams();
+  auto copy = std::make_shared<TreeCopy>(*folder.root, *folder.staging, folder.committer->disk(), std::move(options));
+  auto ticket = folder.committer->takeTicket(scope.get());
+  // What is copied is what the calls before this one have left.
+  auto turn = folder.committer->turnOf(ticket);
+  return turn.then([&folder = folder, copy]() { return runCopy(folder, copy); })
+      .then([&folder = folder, copy, ticket = kj::mv(ticket)](Status status) mutable -> kj::Promise<Result<Entry>> {
+        if (!status.ok()) return Result<Entry>(status.error());
+        return folder.committer->submit(kj::mv(ticket), makePlaceCopy(kj::mv(copy)));
+      })
+      .then([context](Result<Entry> entry) mutable { answerEntry(context.getResults(), entry); });
+}
+
+kj::Promise<void> FileStoreServer::remove(RemoveContext context) {
+  auto params = context.getParams();
+  auto mutation = makeRemove(textOf(params.getPath()), params.getRecursive(), rpc::read(params.getExpectation()));
+  return mutate(folder, *scope, context, std::move(mutation));
+}
+
+}  // namespace capstan::server::files

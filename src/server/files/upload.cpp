@@ -1,0 +1,214 @@
+#include <capstan/server/files/upload.h>
+
+#include <cstring>
+
+#include <capstan/rpc/entry-wire.h>
+#include <capstan/rpc/outcome.h>
+#include <capstan/server/files/place-file.h>
+
+namespace capstan::server::files {
+
+namespace {
+
+// Bytes taken beyond those of the running job before a sender has to wait. Twice as much is in memory at most.
+constexpr size_t WINDOW_BYTES = 1 << 20;
+
+kj::Exception asException(const Error& error) {
+  return kj::Exception(kj::Exception::Type::FAILED, __FILE__, __LINE__, kj::heapString(error.message.c_str()));
+}
+
+template <typename List>
+void fulfillAll(List& list) {
+  List ready;
+  ready.swap(list);
+  for (auto& fulfiller : ready) fulfiller->fulfill();
+}
+
+// Repeats a job that goes in slices until it answers true.
+template <typename Step>
+kj::Promise<Status> repeat(FolderState& folder, Step step) {
+  return folder.run(step).then([&folder, step](Result<bool> done) -> kj::Promise<Status> {
+    if (!done.ok()) return Status(done.error());
+    if (*done) return okStatus();
+    return repeat(folder, step);
+  });
+}
+
+}  // namespace
+
+UploadSlot::UploadSlot(kj::Own<ConnectionScope> owner) : scope(kj::mv(owner)) {
+  ++scope->uploads;
+  if (scope->totals != nullptr) ++scope->totals->uploads;
+}
+
+UploadSlot::~UploadSlot() {
+  if (scope.get() == nullptr) return;
+  --scope->uploads;
+  if (scope->totals != nullptr) --scope->totals->uploads;
+}
+
+UploadServer::UploadServer(FolderState& folder, UploadSlot slot, UploadTarget target,
+                           std::shared_ptr<StagedContent> content)
+    : folder(folder), slot(kj::mv(slot)), target(std::move(target)), content(std::move(content)), job(kj::READY_NOW) {}
+
+UploadServer::~UploadServer() noexcept(false) = default;
+
+kj::Maybe<Error> UploadServer::refusal() const {
+  KJ_IF_MAYBE (error, failure) {
+    return *error;
+  }
+  switch (state) {
+    case State::OPEN: return nullptr;
+    case State::COMMITTING:
+      return errorAt(ErrorCode::INVALID_ARGUMENT, target.path, "the upload of ", " is being committed");
+    case State::COMMITTED:
+      return errorAt(ErrorCode::INVALID_ARGUMENT, target.path, "the upload of ", " was committed already");
+    case State::DISCARDED:
+      return errorAt(ErrorCode::INVALID_ARGUMENT, target.path, "the upload of ", " was discarded; begin a new one");
+  }
+  KJ_UNREACHABLE;
+}
+
+kj::Promise<void> UploadServer::write(WriteContext context) {
+  auto data = context.getParams().getData();
+  Piece piece{kj::heapArray<kj::byte>(data.size()), 0};
+  if (data.size() > 0) memcpy(piece.bytes.begin(), data.begin(), data.size());
+  context.releaseParams();
+  return add(kj::mv(piece));
+}
+
+kj::Promise<void> UploadServer::skip(SkipContext context) {
+  return add(Piece{nullptr, context.getParams().getCount()});
+}
+
+kj::Promise<void> UploadServer::add(Piece piece) {
+  KJ_IF_MAYBE (error, refusal()) {
+    return asException(*error);
+  }
+  pendingBytes += piece.bytes.size() + sizeof(Piece);  // many tiny pieces count too
+  pieces.push_back(kj::mv(piece));
+  if (!jobRunning) {
+    jobRunning = true;
+    job = runJobs().eagerlyEvaluate(nullptr);
+  }
+  if (pendingBytes <= WINDOW_BYTES) return kj::READY_NOW;
+  auto paf = kj::newPromiseAndFulfiller<void>();
+  waitingForRoom.push_back(kj::mv(paf.fulfiller));
+  return kj::mv(paf.promise);
+}
+
+// Stores what has been taken, and what is taken meanwhile, until nothing is left. `this` outlives the promise, which it
+// owns.
+kj::Promise<void> UploadServer::runJobs() {
+  std::vector<Piece> taken = kj::mv(pieces);
+  pieces.clear();
+  pendingBytes = 0;
+  fulfillAll(waitingForRoom);
+  return folder.run([content = content, taken = kj::mv(taken)]() { return content->append(taken); })
+      .catch_([](kj::Exception&& exception) { return Status(rpc::errorFromException(exception)); })
+      .then([this](Status status) -> kj::Promise<void> {
+        if (!status.ok()) {
+          failure = withPath(status.error());
+          pieces.clear();
+        }
+        if (!pieces.empty()) return runJobs();
+        jobRunning = false;
+        fulfillAll(waitingForRoom);
+        fulfillAll(waitingForAll);
+        return kj::READY_NOW;
+      });
+}
+
+kj::Promise<void> UploadServer::drained() {
+  if (!jobRunning) return kj::READY_NOW;
+  auto paf = kj::newPromiseAndFulfiller<void>();
+  waitingForAll.push_back(kj::mv(paf.fulfiller));
+  return kj::mv(paf.promise);
+}
+
+Error UploadServer::withPath(Error error) const {
+  error.path = target.path;
+  return error;
+}
+
+kj::Promise<void> UploadServer::end(EndContext context) {
+  KJ_IF_MAYBE (error, refusal()) {
+    rpc::setError(context.getResults().initOutcome(), *error);
+    return kj::READY_NOW;
+  }
+  return drained().then([this, context]() mutable {
+    KJ_IF_MAYBE (error, failure) {
+      rpc::setError(context.getResults().initOutcome(), *error);
+    }
+  });
+}
+
+kj::Promise<void> UploadServer::commit(CommitContext context) {
+  auto answerError = [&context](const Error& error) -> kj::Promise<void> {
+    rpc::setError(context.getResults().initOutcome(), error);
+    return kj::READY_NOW;
+  };
+  KJ_IF_MAYBE (error, refusal()) {
+    return answerError(*error);
+  }
+  auto check = rpc::read(context.getParams().getCheck());
+  if (!check.ok()) return answerError(check.error());
+  context.releaseParams();
+  state = State::COMMITTING;
+  return store(folder.committer->takeTicket(&slot.connection()), std::move(*check))
+      .then([this, context](Result<Entry> entry) mutable {
+        if (entry.ok()) {
+          state = State::COMMITTED;
+          rpc::write(context.getResults().initEntry(), *entry);
+          return;
+        }
+        state = entry.error().code == ErrorCode::CORRUPT ? State::DISCARDED : State::OPEN;
+        rpc::setError(context.getResults().initOutcome(), withPath(entry.error()));
+      });
+}
+
+// Everything taken so far is stored, checked, and put into its place when the ticket's turn has come.
+kj::Promise<Result<Entry>> UploadServer::store(Committer::Ticket ticket, ContentCheck check) {
+  return drained()
+      .then([this, check = std::move(check)]() mutable -> kj::Promise<Status> {
+        KJ_IF_MAYBE (error, failure) {
+          return Status(*error);
+        }
+        return repeat(folder, [content = content, check = std::move(check)]() { return content->checkStep(check); });
+      })
+      .then([this](Status status) -> kj::Promise<Result<bool>> {
+        if (status.ok()) {
+          return folder.run([content = content, attributes = target.attributes, &disk = folder.committer->disk()]() {
+            return content->seal(attributes, disk);
+          });
+        }
+        Error error = status.error();
+        if (error.code != ErrorCode::CORRUPT) return Result<bool>(kj::mv(error));
+        return discardContent().then([error = kj::mv(error)]() { return Result<bool>(error); });
+      })
+      .then([this, ticket = kj::mv(ticket)](Result<bool> flushed) mutable -> kj::Promise<Result<Entry>> {
+        if (!flushed.ok()) return Result<Entry>(flushed.error());
+        PlaceFile options{target.path, target.expectation, target.attributes, target.makeParents, *flushed};
+        return folder.committer->submit(kj::mv(ticket), makePlaceFile(content->stagedFile(), std::move(options)));
+      });
+}
+
+kj::Promise<void> UploadServer::discardContent() {
+  return folder
+      .run([content = content]() {
+        content->discard();
+        return okStatus();
+      })
+      .ignoreResult();
+}
+
+kj::Promise<void> UploadServer::discard(DiscardContext context) {
+  if (state != State::OPEN) {
+    rpc::setError(context.getResults().initOutcome(), KJ_ASSERT_NONNULL(refusal()));
+    return kj::READY_NOW;
+  }
+  state = State::DISCARDED;
+  return drained().then([this]() { return discardContent(); });
+}
+
+}  // namespace capstan::server::files

@@ -1,0 +1,79 @@
+// Upload: what a client sends becomes a file at commit. The loop only takes the bytes; they are stored by jobs on the
+// pool.
+#pragma once
+
+#include <list>
+
+#include <capstan/server/files/committer.h>
+#include <capstan/server/files/folder-state.h>
+#include <capstan/server/files/staged-content.h>
+
+namespace capstan::server::files {
+
+// One of ConnectionScope.uploadsLimit, given back when it is destroyed. Belongs to the connection's loop.
+class UploadSlot {
+ public:
+  explicit UploadSlot(kj::Own<ConnectionScope> owner);
+  UploadSlot(UploadSlot&&) = default;
+  ~UploadSlot();
+
+  ConnectionScope& connection() { return *scope; }
+
+ private:
+  kj::Own<ConnectionScope> scope;
+};
+
+// Where an upload goes, and how.
+struct UploadTarget {
+  std::string path;
+  Expectation expectation;
+  Attributes attributes;
+  bool makeParents = false;
+};
+
+// Belongs to its connection's loop. The folder must outlive it.
+class UploadServer final : public schema::Upload::Server {
+ public:
+  UploadServer(FolderState& folder, UploadSlot slot, UploadTarget target, std::shared_ptr<StagedContent> content);
+  ~UploadServer() noexcept(false);
+
+ protected:
+  kj::Promise<void> write(WriteContext context) override;
+  kj::Promise<void> skip(SkipContext context) override;
+  kj::Promise<void> end(EndContext context) override;
+  kj::Promise<void> commit(CommitContext context) override;
+  kj::Promise<void> discard(DiscardContext context) override;
+
+ private:
+  enum class State { OPEN, COMMITTING, COMMITTED, DISCARDED };
+
+  // Why the upload cannot be used (any more), if so.
+  kj::Maybe<Error> refusal() const;
+  // Hands a piece to the next job. The promise is the stream's back-pressure.
+  kj::Promise<void> add(Piece piece);
+  kj::Promise<void> runJobs();
+  Error withPath(Error error) const;
+  // Resolves when everything taken so far is stored, or has failed.
+  kj::Promise<void> drained();
+
+  kj::Promise<Result<Entry>> store(Committer::Ticket ticket, ContentCheck check);
+  kj::Promise<void> discardContent();
+
+  // constant after construction
+  FolderState& folder;
+  UploadSlot slot;
+  const UploadTarget target;
+  const std::shared_ptr<StagedContent> content;
+
+  // owned by the loop
+  State state = State::OPEN;
+  kj::Maybe<Error> failure;
+  std::vector<Piece> pieces;  // for the next job
+  size_t pendingBytes = 0;    // in them
+  bool jobRunning = false;
+  std::list<kj::Own<kj::PromiseFulfiller<void>>> waitingForRoom;
+  std::list<kj::Own<kj::PromiseFulfiller<void>>> waitingForAll;
+  kj::Promise<void> job;  // the one that runs; dropped with this object
+};
+
+}  // namespace capstan::server::files
