@@ -91,6 +91,7 @@ kj::Promise<kj::Maybe<Error>> Connection::sendLogin() {
       // The versions that the server speaks come with hello.
       return informed.then([this, e = kj::mv(*e)]() mutable { return kj::Maybe<Error>(explainRefusal(kj::mv(e))); });
     }
+    accepted = true;
     // So that the reply to hello is not cancelled: it tells the limits.
     return informed.then([]() { return kj::Maybe<Error>(nullptr); });
   };

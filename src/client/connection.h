@@ -38,6 +38,8 @@ class Connection final : public kj::Refcounted {
   kj::Promise<kj::Maybe<Error>> loginOutcome() { return login.addBranch(); }
   // Whether the peer has answered the login: that it is a Capstan server.
   bool hasAnswered() const { return answered; }
+  // Whether the login was accepted. It may be refused yet while this is false.
+  bool isAccepted() const { return accepted; }
   // Whether what came from the peer was no message of the protocol.
   bool isForeign() const;
 
@@ -71,6 +73,7 @@ class Connection final : public kj::Refcounted {
   schema::Session::Client sessionClient;
   schema::FileStore::Client fileStoreClient;
   bool answered = false;
+  bool accepted = false;
   bool silent = false;
   kj::Maybe<ServerInfo> serverInfo;
   kj::ForkedPromise<kj::Maybe<Error>> login;

@@ -12,6 +12,12 @@ namespace {
 
 constexpr uint64_t MAX_BYTES_IN_FLIGHT = 64 << 20;  // of first reads; what a stream has in flight its own window bounds
 
+// Not all that one connection may hold: other transfers share it.
+unsigned atOnce(const Links& links, const DownloadSettings& settings) {
+  unsigned most = links.lastInfo().maxOpenFiles / 2;
+  return most == 0 ? settings.filesInFlight : std::min(settings.filesInFlight, most);
+}
+
 }  // namespace
 
 bool endsTransfer(ErrorCode code) {
@@ -34,10 +40,10 @@ TreeDownload::TreeDownload(Links& links, Entry root, LocalPlace target, const Do
       target(std::move(target)),
       settings(settings),
       tally(tally),
-      window(settings.filesInFlight, MAX_BYTES_IN_FLIGHT) {}
+      window(atOnce(links, settings), MAX_BYTES_IN_FLIGHT) {}
 
 kj::Promise<Status> TreeDownload::run() {
-  Result<FolderHandle> made = makeFolder(target);
+  Result<FolderHandle> made = makeFolder(target, settings.keepMetadata ? root.mode : 0777);
   if (!made.ok()) return Status(std::move(made).error());
   folder = std::move(*made);
   ++tally.summary.folders;
@@ -122,7 +128,7 @@ kj::Promise<void> TreeDownload::take(Entry entry) {
 Status TreeDownload::takeFolder(Entry entry, const std::string& relative) {
   Result<LocalPlace> place = placeFor(relative);
   if (!place.ok()) return std::move(place).error();
-  Result<FolderHandle> made = makeFolder(*place);
+  Result<FolderHandle> made = makeFolder(*place, settings.keepMetadata ? entry.mode : 0777);
   if (!made.ok()) {
     refused.push_back(relative);
     return std::move(made).error();

@@ -115,7 +115,7 @@ void Links::adopt(kj::Own<kj::AsyncIoStream> stream) {
         }
         if (refusal != nullptr) {
           retire(*c);
-        } else if (c->hasAnswered()) {
+        } else if (c->isAccepted()) {
           everLoggedIn = true;
         }
       });
@@ -198,7 +198,7 @@ kj::Promise<void> Links::backoff() {
 
 kj::Promise<Links::Verdict> Links::judge(Connection& connection, Repeat repeat, kj::Maybe<Error> error) {
   KJ_IF_MAYBE (e, error) {
-    if (!connection.hasAnswered() || connection.retired) {
+    if (!connection.isAccepted()) {
       // It may be the refused login that every call answers with.
       return connection.loginOutcome().then(
           [this, &connection, repeat, e = kj::mv(*e)](kj::Maybe<Error>&& refusal) mutable {

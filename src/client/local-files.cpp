@@ -58,8 +58,8 @@ Result<FolderHandle> openFolder(const LocalPlace& place) {
   return failure("cannot open the folder", place);
 }
 
-Result<FolderHandle> makeFolder(const LocalPlace& place) {
-  bool made = mkdirat(*place.folder, place.name.c_str(), 0777) == 0;
+Result<FolderHandle> makeFolder(const LocalPlace& place, unsigned mode) {
+  bool made = mkdirat(*place.folder, place.name.c_str(), (mode & 0777) | 0700) == 0;
   if (!made && errno != EEXIST) return failure("cannot make the folder", place);
   Result<FolderHandle> folder = openFolder(place);
   if (made || !folder.ok()) return folder;

@@ -30,7 +30,8 @@ Result<LocalPlace> openPlace(const std::string& path, bool makeParents);
 // The folder at `place`. A symlink there is notDirectory.
 Result<FolderHandle> openFolder(const LocalPlace& place);
 // The same, made if nothing is there. One that its owner cannot write is made writable: its mode is set at the end.
-Result<FolderHandle> makeFolder(const LocalPlace& place);
+// `mode`: of a new one, less the umask; its owner can always write.
+Result<FolderHandle> makeFolder(const LocalPlace& place, unsigned mode = 0777);
 
 // The place of "a/b/name" below `root`, component by component, without following any symlink.
 Result<LocalPlace> placeBelow(const FolderHandle& root, std::string_view relative, const std::string& shownRoot);

@@ -30,7 +30,8 @@ Result<uint64_t> PartFile::begin(const Entry& entry) {
 
 Status PartFile::openFresh() {
   name = partName(place.name, randomSuffix());
-  int opened = openat(*place.folder, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+  constexpr int FLAGS = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+  int opened = openat(*place.folder, name.c_str(), FLAGS, modeUntilDone());
   if (opened < 0) {
     name.clear();
     return errorFromErrno(errno, "cannot write", place.shown);
@@ -47,7 +48,7 @@ Result<uint64_t> PartFile::openResumable(const Entry& entry) {
   name = partName(place.name, toHex(digestOf(DigestAlgorithm::XXH3, identity)).substr(0, 16));
   removeOthers();
   constexpr int FLAGS = O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
-  int opened = openat(*place.folder, name.c_str(), FLAGS, 0666);
+  int opened = openat(*place.folder, name.c_str(), FLAGS, modeUntilDone());
   if (opened < 0) {
     name.clear();
     return errorFromErrno(errno, "cannot write", place.shown);

@@ -47,6 +47,8 @@ class PartFile final : public FetchTarget {
   uint64_t resumed = 0;
   bool keep = false;
 
+  // What nobody else may read when it is done must not be readable before.
+  mode_t modeUntilDone() const { return settings.keepMetadata ? 0600 : 0666; }
   Status openFresh();
   Result<uint64_t> openResumable(const Entry& entry);
   bool lockedHere(struct stat& stat);

@@ -115,10 +115,13 @@ kj::Promise<void> TreeUpload::takeFolder(std::string relative, Attributes attrib
     pending.push_back(relative);
     folders.push_back({relative, attributes});
     ++tally.summary.folders;
-    if (remote(relative).empty()) return;  // the served tree itself is always there
-    // Writable until the end, whatever its mode will be.
+    // Writable until the end, whatever its mode will be, but for nobody who is not to see what is in it.
+    Attributes first;
+    if (settings.keepMetadata) first.mode = (*attributes.mode & 0777) | 0700;
     bool parents = !relative.empty() || settings.makeParents;
-    auto made = remoteMakeDirectory(links, remote(relative), parents, {});
+    // The served tree itself is always there; but somebody has to be let in to it.
+    auto made = remote(relative).empty() ? remoteStat(links, "", false)
+                                         : remoteMakeDirectory(links, remote(relative), parents, first);
     window.start(BYTES_PER_CALL, made.then([this, relative](Result<Entry>&& result) {
       if (result.ok() || (result.error().code == ErrorCode::EXISTS && relative.empty())) return;
       if (relative.empty()) return window.abort(std::move(result).error());

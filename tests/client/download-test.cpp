@@ -199,6 +199,14 @@ TEST_F(Download, AnInterruptedOneKeepsItsPart) {
   EXPECT_EQ(localNames().size(), 1u);
 }
 
+TEST_F(Download, APartFileIsForItsOwnerOnly) {
+  server.tree.put("large", randomContent(2'000'000)).mode = 0600;
+  server.cuts = {1'000'000};
+  options.retryFor = 0;
+  expectError(run(client().download("large", path("large"))), ErrorCode::UNREACHABLE);
+  EXPECT_EQ(statOf(localNames().at(0)).st_mode & 0777, 0600u);
+}
+
 TEST_F(Download, AFileThatChangesIsFetchedAnew) {
   server.tree.put("large", randomContent(2'000'000));
   std::string later = randomContent(2'100'000, 9);

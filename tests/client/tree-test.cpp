@@ -259,6 +259,15 @@ TEST_F(Tree, ALocalSymlinkInTheWayIsReplacedOrRefusedButNotFollowed) {
   EXPECT_EQ(summary.failures[0].error.code, ErrorCode::NOT_DIRECTORY);
 }
 
+TEST_F(Tree, ARefusedLoginIsToldOnceAndNotTriedForEachFile) {
+  for (int i = 0; i < 50; ++i) writeLocal("tree/" + std::to_string(i), "1");
+  server.tree.token = std::string(32, 't');
+  expectError(run(client().upload(path("tree"), "", up)), ErrorCode::DENIED);
+  expectError(run(client().upload(path("tree"), "t", up)), ErrorCode::DENIED);
+  expectError(run(client().download("", path("all"), down)), ErrorCode::DENIED);
+  EXPECT_LE(server.connections, 3u);
+}
+
 TEST_F(Tree, OtherTypesAreFailures) {
   server.tree.folder("t");
   server.tree.put("t/a", "1");
