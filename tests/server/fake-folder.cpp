@@ -1,0 +1,77 @@
+#include "fake-folder.h"
+
+#include <unistd.h>
+
+#include <capstan/rpc/outcome.h>
+
+namespace capstan::server::files {
+
+namespace {
+
+// Counts as an upload as long as somebody holds it.
+class FakeUpload final : public schema::Upload::Server {
+ public:
+  explicit FakeUpload(kj::Own<ConnectionScope> scopeParam) : scope(kj::mv(scopeParam)) {
+    ++scope->uploads;
+    ++scope->totals->uploads;
+  }
+  ~FakeUpload() noexcept(false) {
+    --scope->uploads;
+    --scope->totals->uploads;
+  }
+
+ protected:
+  kj::Promise<void> commit(CommitContext) override { return kj::READY_NOW; }
+
+ private:
+  kj::Own<ConnectionScope> scope;
+};
+
+class FakeFileStore final : public schema::FileStore::Server {
+ public:
+  explicit FakeFileStore(kj::Own<ConnectionScope> scope) : scope(kj::mv(scope)) {}
+
+ protected:
+  // `size` is the number of the thread that answers.
+  kj::Promise<void> stat(StatContext call) override {
+    call.getResults().initEntry().setSize(uint64_t(gettid()));
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> create(CreateContext call) override {
+    auto results = call.getResults();
+    if (scope->shuttingDown) {
+      Error error{ErrorCode::SHUTTING_DOWN, "the server is shutting down", {}};
+      rpc::setError(results.initOutcome(), error);
+      results.setUpload(rpc::failed<schema::Upload>(error));
+      return kj::READY_NOW;
+    }
+    results.setUpload(kj::heap<FakeUpload>(kj::addRef(*scope)));
+    return kj::READY_NOW;
+  }
+
+ private:
+  kj::Own<ConnectionScope> scope;
+};
+
+}  // namespace
+
+schema::FileStore::Client FakeFolder::newFileStore(kj::Own<ConnectionScope> scope) {
+  return kj::heap<FakeFileStore>(kj::mv(scope));
+}
+
+FolderFigures FakeFolder::figures() const {
+  FolderFigures figures;
+  figures.commits = 7;
+  figures.flushes = 3;
+  figures.cache.limit = options.cacheBytes;
+  figures.cache.hits = 11;
+  figures.cache.policy = options.cachePolicy;
+  return figures;
+}
+
+Result<std::unique_ptr<ServedFolder>> ServedFolder::open(FolderOptions options, BlockingPool&) {
+  return std::unique_ptr<ServedFolder>(std::make_unique<FakeFolder>(std::move(options)));
+}
+
+}  // namespace capstan::server::files

@@ -1,0 +1,22 @@
+// A ServedFolder without any files, in place of the real one: uploads can be held open, and each entry tells on which
+// thread it was made. The definition of ServedFolder::open() in fake-folder.cpp keeps the linker from taking the one in
+// the library.
+#pragma once
+
+#include <atomic>
+
+#include <capstan/server/files/served-folder.h>
+
+namespace capstan::server::files {
+
+class FakeFolder final : public ServedFolder {
+ public:
+  explicit FakeFolder(FolderOptions options) : options(std::move(options)) {}
+
+  schema::FileStore::Client newFileStore(kj::Own<ConnectionScope> scope) override;
+  FolderFigures figures() const override;
+
+  const FolderOptions options;
+};
+
+}  // namespace capstan::server::files

@@ -1,0 +1,107 @@
+// The Gateway with a clock that stands still: how wrong tokens are answered.
+#include <capstan/server/gateway.h>
+
+#include "../rpc/in-process-peers.h"
+#include "fake-folder.h"
+#include "serving.h"
+
+namespace capstan::server {
+namespace {
+
+using testing::HasSubstr;
+
+struct GatewayAlone {
+  files::TempFolder base;
+  LogLines log;
+  kj::TimerImpl timer{kj::origin<kj::TimePoint>()};
+  BlockingPool pool{{.threads = 1, .queueLimit = 1}};
+  ServerState state{ServerOptions(), makeToken(base.path())};
+  kj::Own<files::ConnectionScope> scope = kj::refcounted<files::ConnectionScope>();
+  // Destroyed before all that calls still under way may hold.
+  kj::EventLoop loop;
+  kj::WaitScope waitScope{loop};
+  kj::Maybe<rpc::InProcessPeers> peers;
+
+  explicit GatewayAlone(bool refused = false) {
+    state.folder = std::make_unique<files::FakeFolder>(files::FolderOptions());
+    scope->totals = &state.totals;
+    auto context = kj::refcounted<ConnectionContext>(state, timer, "somebody", schema::Authentication::TOKEN, refused,
+                                                     kj::addRef(*scope));
+    peers.emplace(capnp::Capability::Client(newGateway(kj::mv(context))));
+  }
+
+  static OwnerToken makeToken(const std::string& folder) {
+    auto token = OwnerToken::loadOrMake(folder);
+    KJ_REQUIRE(token.ok(), token.error().message.c_str());
+    return std::move(*token);
+  }
+
+  schema::Gateway::Client gateway() { return KJ_ASSERT_NONNULL(peers).bootstrap<schema::Gateway>(); }
+
+  auto login(const std::string& token) {
+    auto request = gateway().loginRequest();
+    request.setToken(kj::arrayPtr(reinterpret_cast<const kj::byte*>(token.data()), token.size()));
+    return request.send();
+  }
+
+  // How much the clock had to advance until a wrong token was answered, in milliseconds.
+  unsigned delayOfWrongToken() {
+    auto answer = login("wrong");
+    for (unsigned waited = 0;; waited += 50) {
+      if (answer.poll(waitScope)) return waited;
+      if (waited > 60'000) return waited;
+      timer.advanceTo(timer.now() + 50 * kj::MILLISECONDS);
+    }
+  }
+};
+
+TEST(Gateway, AnswersEachWrongTokenMoreSlowlyThanTheOneBefore) {
+  GatewayAlone alone;
+  std::vector<unsigned> delays;
+  for (unsigned i = 0; i < 9; ++i) delays.push_back(alone.delayOfWrongToken());
+  EXPECT_THAT(delays, testing::ElementsAre(100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000));
+}
+
+TEST(Gateway, AnswersHelloWhileAWrongTokenWaits) {
+  GatewayAlone alone;
+  auto wrong = alone.login("wrong");
+  EXPECT_FALSE(wrong.poll(alone.waitScope));
+  EXPECT_EQ(alone.gateway().helloRequest().send().wait(alone.waitScope).getInfo().getName(), "capstan");
+}
+
+TEST(Gateway, OutlivesAConnectionThatLeftWhileItsWrongTokenWaited) {
+  GatewayAlone alone;
+  {
+    auto wrong = alone.login("wrong");
+    EXPECT_FALSE(wrong.poll(alone.waitScope));
+  }
+  alone.peers = nullptr;
+  alone.timer.advanceTo(alone.timer.now() + 10 * kj::SECONDS);
+  alone.waitScope.poll();
+  EXPECT_FALSE(alone.scope->isShared()) << "nothing holds the connection's scope any more";
+}
+
+TEST(Gateway, TakesTheRightTokenAfterWrongOnes) {
+  GatewayAlone alone;
+  alone.delayOfWrongToken();
+  std::string hex = alone.base.read("owner.token"), token;
+  for (size_t i = 0; i + 1 < hex.size(); i += 2) token += char(std::stoi(hex.substr(i, 2), nullptr, 16));
+  auto answer = alone.login(token).wait(alone.waitScope);
+  EXPECT_TRUE(rpc::errorIn(answer.getOutcome()) == nullptr);
+  EXPECT_EQ(alone.state.sessions, 1u);
+}
+
+TEST(Gateway, NamesTheReasonToOneWhoIsTooMany) {
+  GatewayAlone alone(true);
+  auto answer = alone.login("").wait(alone.waitScope);
+  KJ_IF_MAYBE (error, rpc::errorIn(answer.getOutcome())) {
+    EXPECT_EQ(error->code, ErrorCode::LIMIT);
+    EXPECT_THAT(error->message, HasSubstr("--max-connections"));
+  }
+  else {
+    ADD_FAILURE() << "was let in";
+  }
+}
+
+}  // namespace
+}  // namespace capstan::server
