@@ -73,7 +73,7 @@ UsageError unknownCommand(const std::vector<Command>& table, const std::string& 
   std::string nearest = nearestName(word, names);
   std::string message = "there is no command \"" + escapeForTerminal(word) + "\"";
   if (!nearest.empty()) message += "; did you mean " + nearest + "?";
-  return {message, "see " + std::string(prefix) + (prefix.empty() ? "help" : "--help")};
+  return {message, prefix.empty() ? "HELP lists the commands" : "capstan --help lists the commands"};
 }
 
 }  // namespace
@@ -231,7 +231,7 @@ Parsed parseWords(const std::vector<Command>& table, const std::vector<std::stri
     }
   }
   std::string typed = command == nullptr ? "" : command->name;
-  std::string hint = "see " + std::string(prefix) + (typed.empty() ? "" : typed + " ") + "--help";
+  std::string hint = std::string(prefix) + (typed.empty() ? "" : typed + " ") + "--help tells more";
   std::string label = typed.empty() ? "" : typed + ": ";
 
   std::vector<std::string> reversed;  // CLI11 takes them from the back
@@ -250,8 +250,9 @@ Parsed parseWords(const std::vector<Command>& table, const std::vector<std::stri
     return UsageError{label + sentenceOf(error), hint, json};
   }
   if (command == nullptr) {
-    if (prefix.empty()) return UsageError{"a command is missing", "see help", json};
-    return UsageError{"a command is missing", "see capstan --help, or try: capstan demo", json};
+    if (prefix.empty()) return UsageError{"a command is missing", "HELP lists the commands", json};
+    return UsageError{"a command is missing", "capstan --help lists the commands, capstan demo shows some of them",
+                      json};
   }
   for (auto& operand : *parser.operands) invocation.operands.push_back(unshielded(operand));
   if (auto problem = operandProblem(*command, invocation.operands.size())) {

@@ -7,6 +7,12 @@
 
 namespace capstan::cli {
 
+namespace {
+
+constexpr unsigned PROGRESS_COLUMNS = 60;
+
+}  // namespace
+
 std::string stateText(std::optional<int> status) {
   if (!status) return "running";
   return *status == DONE ? "done" : "failed (status " + std::to_string(*status) + ")";
@@ -54,13 +60,9 @@ void Background::list(Output& output) {
       std::string line = "[" + std::to_string(id) + "] " + stateText(job.status);
       if (!job.status) {
         line += " for " + time;
-        if (state.bytesDone > 0)
-          line += ", " + renderProgress({.bytes = state.bytes,
-                                         .bytesDone = state.bytesDone,
-                                         .totalsKnown = false,
-                                         .bytesPerSecond = state.bytesPerSecond,
-                                         .current = {}},
-                                        60);
+        state.files = 0;
+        state.current.clear();
+        if (state.bytesDone > 0) line += ", " + renderProgress(state, PROGRESS_COLUMNS);
       }
       output.line(line + "  " + output.name(job.text));
     }

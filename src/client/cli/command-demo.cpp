@@ -56,7 +56,7 @@ class Demo {
 
   Status makeFiles() {
     std::string here = server->path("here") + "/";
-    if (Status made = makeDirectories(here + "photos/2026"); !made.ok()) return made;
+    if (Status made = makeDirectories(here + "photos/2026", 0755); !made.ok()) return made;
     std::string big(BIG_FILE, '\0');
     for (size_t i = 0; i < big.size(); ++i) big[i] = char(i * 2654435761u >> 13);
     for (auto& [name, content] : {std::pair<std::string, std::string_view>("notes.txt", "Buy rope. Oil the capstan.\n"),

@@ -30,12 +30,6 @@ class Listing {
     }
   }
 
-  // The one entry of `ls FILE`, under the name that was typed.
-  void addFile(const Entry& entry) {
-    if (context.output.json()) return add(entry);
-    addLine(entry, entry.path);
-  }
-
   void end() {
     if (context.output.json()) context.output.line(count == 0 ? "[]" : "]");
   }
@@ -63,25 +57,61 @@ class Listing {
   }
 };
 
-kj::Promise<int> list(Context& context, std::shared_ptr<LsOptions> options) {
-  std::string path = context.operands.empty() ? "" : remotePath(context.operands[0]);
-  auto listing = std::make_shared<Listing>(context, *options, path);
-  return context.client()
-      .list(path, options->recursive, [listing](Entry&& entry) { listing->add(entry); })
-      .then([&context, listing, path](Status status) -> kj::Promise<int> {
-        if (status.ok()) {
-          listing->end();
-          return DONE;
-        }
-        if (status.error().code != ErrorCode::NOT_DIRECTORY) return context.output.fail(status.error());
-        // Not a folder: then the file itself, if that is what stands in the way.
-        return context.client().stat(path).then([&context, listing](Result<Entry> entry) {
-          if (!entry.ok()) return context.output.fail(entry.error());
-          listing->addFile(*entry);
+// What `ls` does, from one symlink to the next.
+class Lister {
+ public:
+  Lister(Context& context, const LsOptions& options) : context(context), options(options) {}
+
+  kj::Promise<int> list(std::string path) {
+    auto listing = std::make_shared<Listing>(context, options, path);
+    return context.client()
+        .list(path, options.recursive, [listing](Entry&& entry) { listing->add(entry); })
+        .then([this, listing, path](Status status) -> kj::Promise<int> {
+          if (!status.ok()) {
+            if (status.error().code == ErrorCode::NOT_DIRECTORY) return showWhatIsThere(path);
+            return context.output.fail(status.error());
+          }
           listing->end();
           return DONE;
         });
-      });
+  }
+
+ private:
+  static constexpr unsigned MAX_LINKS = 16;
+  Context& context;
+  const LsOptions options;
+  unsigned links = 0;
+
+  // No folder, so the file itself, or the folder that a symlink leads to. As with other programs, -l shows the link.
+  kj::Promise<int> showWhatIsThere(std::string path) {
+    return context.client().stat(path).then([this](Result<Entry> entry) -> kj::Promise<int> {
+      if (!entry.ok()) return context.output.fail(entry.error());
+      if (entry->type == EntryType::SYMLINK && !options.longFormat) return follow(std::move(*entry));
+      return show(*entry);
+    });
+  }
+
+  kj::Promise<int> follow(Entry link) {
+    return context.client().stat(link.path, true).then([this, link](Result<Entry> entry) -> kj::Promise<int> {
+      if (!entry.ok()) return context.output.fail(entry.error());
+      auto next = destinationOf(link.path, link.target);
+      if (entry->type == EntryType::DIRECTORY && next && ++links < MAX_LINKS) return list(*next);
+      return show(link);
+    });
+  }
+
+  int show(const Entry& entry) {
+    Listing listing(context, options, {});
+    listing.add(entry);
+    listing.end();
+    return DONE;
+  }
+};
+
+kj::Promise<int> list(Context& context, std::shared_ptr<LsOptions> options) {
+  auto lister = kj::heap<Lister>(context, *options);
+  auto promise = lister->list(context.operands.empty() ? "" : remotePath(context.operands[0]));
+  return promise.attach(kj::mv(lister));
 }
 
 }  // namespace

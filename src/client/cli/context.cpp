@@ -56,7 +56,7 @@ client::Client& Context::client() {
 
 int Context::usage(std::string_view message) {
   output.complain("usage", std::string(commandName) + ": " + std::string(message));
-  output.hint(std::string("see capstan ") + commandName + " --help");
+  output.hint(std::string("capstan ") + commandName + " --help tells more");
   return USAGE;
 }
 

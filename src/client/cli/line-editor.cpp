@@ -68,18 +68,16 @@ struct LineEditor::Impl {
   static char* promptOf(EditLine* editor) { return const_cast<char*>(of(editor).prompt.c_str()); }
   static int getCharacter(EditLine* editor, wchar_t* character) { return of(editor).nextCharacter(character); }
   static unsigned char onTab(EditLine* editor, int) { return of(editor).completeWord(); }
-  static unsigned char onInterrupt(EditLine* editor, int) {
-    of(editor).interrupted = true;
-    return CC_NEWLINE;
-  }
+  static unsigned char onInterrupt(EditLine* editor, int) { return of(editor).giveUpLine(); }
 
   void open();
   int nextCharacter(wchar_t* character);
   kj::Promise<int> nextEvent();
   std::optional<wchar_t> decode(char byte);
   unsigned char completeWord();
+  unsigned char giveUpLine();
   void remember(const std::string& line);
-  unsigned rowsAboveCursor();
+  unsigned rowsBefore(const char* end);
 };
 
 void LineEditor::Impl::open() {
@@ -170,9 +168,19 @@ void LineEditor::Impl::remember(const std::string& line) {
   ::history(history, &event, H_ENTER, line.c_str());
 }
 
-unsigned LineEditor::Impl::rowsAboveCursor() {
+// Leaves what was typed on the terminal, as other shells do.
+unsigned char LineEditor::Impl::giveUpLine() {
+  interrupted = true;
   const LineInfo* line = el_line(editor);
-  std::string_view before(line->buffer, line->cursor - line->buffer);
+  unsigned below = rowsBefore(line->lastchar) - rowsBefore(line->cursor);
+  runtime.screen.draw(std::string(below, '\n') + "^C\r\n");
+  return CC_NEWLINE;
+}
+
+// Rows of the terminal that prompt and text take before this place in the line.
+unsigned LineEditor::Impl::rowsBefore(const char* end) {
+  const LineInfo* line = el_line(editor);
+  std::string_view before(line->buffer, end - line->buffer);
   return (displayWidth(prompt) + displayWidth(before)) / std::max(1u, runtime.screen.width());
 }
 
@@ -215,7 +223,7 @@ LineEditor::Read LineEditor::readLine() {
 
 void LineEditor::hide() {
   if (!impl->reading) return;
-  unsigned rows = impl->rowsAboveCursor();
+  unsigned rows = impl->rowsBefore(el_line(impl->editor)->cursor);
   std::string text = "\r";
   if (rows > 0) text += "\x1b[" + std::to_string(rows) + "A";
   impl->runtime.screen.draw(text + "\x1b[J");

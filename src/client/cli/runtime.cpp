@@ -29,7 +29,7 @@ void tellOfRetry(Screen& screen, const std::string& reason, uint64_t wait) {
 int failBeforeStart(Output& output, const Error& error) {
   if (error.code != ErrorCode::INVALID_ARGUMENT) return output.fail(error);
   output.complain("usage", error.message);
-  output.hint("see capstan --help");
+  output.hint("capstan --help tells more");
   return USAGE;
 }
 

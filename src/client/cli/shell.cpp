@@ -176,7 +176,7 @@ int Shell::help(const std::vector<std::string>& words) {
   std::string name = words.size() > 1 ? commandOfWord(words[1]) : "";
   const Command* command = findCommand(commandTable(), name);
   if (command == nullptr && !name.empty() && !isOwnWord(name))
-    return usage("there is no command \"" + escapeForTerminal(name) + "\"", "see help");
+    return usage("there is no command \"" + escapeForTerminal(name) + "\"", "HELP lists the commands");
   output.raw(command == nullptr ? helpInShell(commandTable()) : helpAbout(*command));
   output.flush();
   return DONE;

@@ -38,6 +38,24 @@ Source remoteSource(std::string_view typed) {
   return {std::move(plain), std::move(name)};
 }
 
+std::optional<std::string> destinationOf(std::string_view path, std::string_view target) {
+  if (target.empty() || target.front() == '/') return std::nullopt;
+  std::string place(parentOf(path));
+  while (!target.empty()) {
+    size_t slash = target.find('/');
+    std::string_view name = target.substr(0, slash);
+    target.remove_prefix(slash == std::string_view::npos ? target.size() : slash + 1);
+    if (name.empty() || name == ".") continue;
+    if (name != "..") {
+      place = joinPath(place, name);
+    } else {
+      if (place.empty()) return std::nullopt;
+      place = std::string(parentOf(place));
+    }
+  }
+  return place;
+}
+
 bool namesFolder(std::string_view typed) {
   return typed.empty() || typed == "." || typed == ".." || endsIn(typed, "/") || endsIn(typed, "/.") ||
          endsIn(typed, "/..");

@@ -24,6 +24,10 @@ struct Source {
 Source localSource(std::string_view typed);
 Source remoteSource(std::string_view typed);
 
+// Where a symlink at `path` leads, as a remote path; nothing where it is absolute or leads out of the tree. By the
+// names alone: a symlink on the way may lead elsewhere.
+std::optional<std::string> destinationOf(std::string_view path, std::string_view target);
+
 // Whether the target as typed names a folder whatever is there: it ends in '/', or in "/.", or is one of ".", "..", "".
 bool namesFolder(std::string_view typed);
 

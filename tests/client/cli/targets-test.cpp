@@ -62,6 +62,15 @@ TEST(Targets, OfARemoteFoldersContentAreTheTargetItself) {
   EXPECT_EQ(remoteSource(".").path, "");
 }
 
+TEST(DestinationOf, StaysInsideTheTree) {
+  EXPECT_EQ(destinationOf("a/l", "b"), "a/b");
+  EXPECT_EQ(destinationOf("a/l", "../b/./c//d/"), "b/c/d");
+  EXPECT_EQ(destinationOf("a/l", ".."), "");
+  EXPECT_FALSE(destinationOf("a/l", "../../x"));
+  EXPECT_FALSE(destinationOf("a/l", "/x"));
+  EXPECT_FALSE(destinationOf("l", ""));
+}
+
 TEST(PlanTransfers, RefusesToWriteOnePlaceTwice) {
   auto plan = planTransfers({localSource("x/a"), localSource("y/a"), localSource("y/b")}, "t", true, MISSING);
   ASSERT_EQ(plan.size(), 3u);
