@@ -70,7 +70,7 @@ struct Outcome {
   #
   # Where a call answers a capability, that capability is always there, so that further calls can be pipelined on it
   # without waiting. If the outcome is an error, each method of the capability answers that same error, down a whole
-  # pipeline; methods that stream throw it instead, and the method that ends the stream answers it.
+  # pipeline; methods that stream throw it instead (see ByteSink in files.capnp).
 
   union {
     ok @0 :Void;

@@ -184,7 +184,9 @@ interface File {
 
 interface ByteSink {
   # Takes a sequence of bytes in order. Calls may be sent without waiting for the ones before; the capability's
-  # flow control limits how much is in flight. If one fails, all later ones fail, and `end` says why.
+  # flow control limits how much is in flight. If one of the streaming calls fails, it throws, and so do, as Cap'n Proto
+  # has it, all later calls on this capability, `end` and Upload.commit included. The exception's description is then
+  # "[CODE] sentence", the code as in "no-space", where the reason is an Error.
 
   write @0 (data :Data) -> stream;
   # At most Limits.message less 64 KiB; Limits.writeChunk serves best.

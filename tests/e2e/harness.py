@@ -246,8 +246,17 @@ class Proxy:
                 budgets = {way: (cuts.pop(0) if cuts else None) for way, cuts in self.cuts.items()}
             for end in (client, server):
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            for way, source, sink in (("up", client, server), ("down", server, client)):
-                threading.Thread(target=self._forward, args=(way, source, sink, budgets[way]), daemon=True).start()
+            ways = [threading.Thread(target=self._forward, args=(way, source, sink, budgets[way]), daemon=True)
+                    for way, source, sink in (("up", client, server), ("down", server, client))]
+            threading.Thread(target=self._run, args=(ways, client, server), daemon=True).start()
+
+    def _run(self, ways, client, server):
+        for way in ways:
+            way.start()
+        for way in ways:
+            way.join()
+        client.close()
+        server.close()
 
     def _forward(self, way, source, sink, budget):
         pending = []  # (due, bytes), when delaying
@@ -268,8 +277,9 @@ class Proxy:
                 except OSError:
                     return
 
+        late = threading.Thread(target=send_late, daemon=True)
         if self.delay:
-            threading.Thread(target=send_late, daemon=True).start()
+            late.start()
         passed = 0
         try:
             while True:
@@ -286,6 +296,7 @@ class Proxy:
                         pending.append((time.monotonic() + self.delay, data or None))
                         arrived.notify()
                     if not data:
+                        late.join()
                         return
                 elif data:
                     sink.sendall(data)

@@ -13,10 +13,6 @@ namespace {
 // Bytes taken beyond those of the running job before a sender has to wait. Twice as much is in memory at most.
 constexpr size_t WINDOW_BYTES = 1 << 20;
 
-kj::Exception asException(const Error& error) {
-  return kj::Exception(kj::Exception::Type::FAILED, __FILE__, __LINE__, kj::heapString(error.message.c_str()));
-}
-
 template <typename List>
 void fulfillAll(List& list) {
   List ready;
@@ -83,7 +79,7 @@ kj::Promise<void> UploadServer::skip(SkipContext context) {
 
 kj::Promise<void> UploadServer::add(Piece piece) {
   KJ_IF_MAYBE (error, refusal()) {
-    return asException(*error);
+    return rpc::exceptionFromError(*error);
   }
   pendingBytes += piece.bytes.size() + sizeof(Piece);  // many tiny pieces count too
   pieces.push_back(kj::mv(piece));
