@@ -46,9 +46,12 @@ struct Served {
   auto wait(Promise&& promise) {
     return promise.wait(waitScope);
   }
-  // Lets everything happen that can.
-  void settle() {
-    while (kj::evalLater([] {}).poll(waitScope) && waitScope.poll() > 0) {
+  // Turns the loop until `done` answers true.
+  template <typename Func>
+  void turnUntil(Func&& done) {
+    while (!done()) {
+      waitScope.poll();
+      sched_yield();
     }
   }
 };
