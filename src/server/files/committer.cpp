@@ -201,11 +201,11 @@ struct Committer::Impl {
   }
 };
 
-Committer::Committer(const Root& root, Staging& staging) : impl(std::make_unique<Impl>(root, staging)) {
+Committer::Committer(const Root& root, Staging& staging) : impl(std::make_shared<Impl>(root, staging)) {
   impl->thread = std::thread([self = impl.get()] { self->work(); });
 }
 
-Committer::Committer(const Root& root, Staging& staging, Disk& disk) : impl(std::make_unique<Impl>(root, staging)) {
+Committer::Committer(const Root& root, Staging& staging, Disk& disk) : impl(std::make_shared<Impl>(root, staging)) {
   impl->disk = &disk;
   impl->thread = std::thread([self = impl.get()] { self->work(); });
 }
@@ -217,21 +217,22 @@ Committer::~Committer() noexcept(false) {
   }
   impl->wakeUp.notify_all();
   impl->thread.join();
-  // The thread is gone, and nobody may use the object any more.
+  std::lock_guard lock(impl->mutex);
   for (auto& [connection, chain] : impl->chains) {
     for (auto& ticket : chain.tickets) {
       if (ticket->fulfiller.get() != nullptr) ticket->fulfiller->fulfill(shuttingDown());
+      ticket->mutation = nullptr;  // it holds Staging, which goes next
     }
   }
 }
 
-Committer::Ticket::Ticket(Committer& committer, std::shared_ptr<State> state)
-    : committer(&committer), state(std::move(state)) {}
+Committer::Ticket::Ticket(std::shared_ptr<Impl> committer, std::shared_ptr<State> state)
+    : committer(std::move(committer)), state(std::move(state)) {}
 
 Committer::Ticket::~Ticket() {
   if (state == nullptr) return;
-  std::lock_guard lock(committer->impl->mutex);
-  if (state->phase == State::Phase::WAITING) committer->impl->leave(*state);
+  std::lock_guard lock(committer->mutex);
+  if (state->phase == State::Phase::WAITING) committer->leave(*state);
 }
 
 Committer::Ticket Committer::takeTicket(const void* connection) {
@@ -239,7 +240,7 @@ Committer::Ticket Committer::takeTicket(const void* connection) {
   state->connection = connection;
   std::lock_guard lock(impl->mutex);
   impl->chains[connection].tickets.push_back(state);
-  return Ticket(*this, std::move(state));
+  return Ticket(impl, std::move(state));
 }
 
 kj::Promise<void> Committer::turnOf(const Ticket& ticket) {

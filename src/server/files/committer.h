@@ -20,6 +20,8 @@ class Mutation;  // mutation.h
 // Thread-safe. Root, Staging and Disk must outlive it. Destroying it finishes the round that has begun and answers
 // shuttingDown to the rest.
 class Committer {
+  struct Impl;
+
  public:
   Committer(const Root& root, Staging& staging);
   Committer(const Root& root, Staging& staging, Disk& disk);
@@ -27,7 +29,7 @@ class Committer {
   KJ_DISALLOW_COPY(Committer);
 
   // A place in the order of one connection. Dropping it gives the place up; those behind it go on. May be dropped on
-  // any thread, and must not outlive the Committer.
+  // any thread.
   class Ticket {
    public:
     Ticket(Ticket&& other) noexcept = default;
@@ -36,8 +38,8 @@ class Committer {
 
    private:
     struct State;
-    Ticket(Committer& committer, std::shared_ptr<State> state);
-    Committer* committer;
+    Ticket(std::shared_ptr<Impl> committer, std::shared_ptr<State> state);
+    std::shared_ptr<Impl> committer;
     std::shared_ptr<State> state;
     friend class Committer;
   };
@@ -68,8 +70,7 @@ class Committer {
   Disk& disk();
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl;
+  std::shared_ptr<Impl> impl;  // shared with tickets
 };
 
 }  // namespace capstan::server::files

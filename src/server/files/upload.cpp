@@ -49,6 +49,13 @@ UploadServer::UploadServer(FolderState& folder, UploadSlot slot, UploadTarget ta
 
 UploadServer::~UploadServer() noexcept(false) = default;
 
+capnp::Capability::Server::DispatchCallResult UploadServer::dispatchCall(
+    uint64_t interfaceId, uint16_t methodId, capnp::CallContext<capnp::AnyPointer, capnp::AnyPointer> context) {
+  auto result = schema::Upload::Server::dispatchCall(interfaceId, methodId, context);
+  result.isStreaming = false;
+  return result;
+}
+
 kj::Maybe<Error> UploadServer::refusal() const {
   KJ_IF_MAYBE (error, failure) {
     return *error;

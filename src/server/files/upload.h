@@ -37,6 +37,11 @@ class UploadServer final : public schema::Upload::Server {
   UploadServer(FolderState& folder, UploadSlot slot, UploadTarget target, std::shared_ptr<StagedContent> content);
   ~UploadServer() noexcept(false);
 
+  // Once a method has thrown that is declared `-> stream`, the library lets every later call on the object throw the
+  // same: commit and end could never answer why. The order of calls, its other service, is kept here.
+  DispatchCallResult dispatchCall(uint64_t interfaceId, uint16_t methodId,
+                                  capnp::CallContext<capnp::AnyPointer, capnp::AnyPointer> context) override;
+
  protected:
   kj::Promise<void> write(WriteContext context) override;
   kj::Promise<void> skip(SkipContext context) override;

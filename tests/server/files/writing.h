@@ -166,7 +166,7 @@ struct Writing {
   std::vector<std::string> staged() {
     state().staging->finishDeleting();
     std::vector<std::string> names;
-    for (auto& item : std::filesystem::recursive_directory_iterator(temp / ".capstan/staging")) {
+    for (auto& item : std::filesystem::recursive_directory_iterator(options.root + "/.capstan/staging")) {
       if (!item.is_directory() && item.path().filename() != "lock") names.push_back(item.path().filename());
     }
     return names;
