@@ -140,9 +140,10 @@ Error Connection::explain(const kj::Exception& exception) const {
                 "connections; check host and port",
             {}};
   }
-  return {ErrorCode::UNREACHABLE,
-          "the connection to " + address + " broke (" + rpc::errorFromException(exception).message + ")",
-          {}};
+  std::string reason = rpc::errorFromException(exception).message;
+  constexpr std::string_view KNOWN = "the connection was lost: ";
+  if (reason.starts_with(KNOWN)) reason.erase(0, KNOWN.size());
+  return {ErrorCode::UNREACHABLE, "the connection to " + address + " broke (" + reason + ")", {}};
 }
 
 Error Connection::explainRefusal(Error error) const {

@@ -19,6 +19,10 @@ uint64_t seed() {
   return value;
 }
 
+// Added to the last word about an address where nobody answers, not to what is told before each retry.
+constexpr std::string_view HINT =
+    "; start a server there with `capstan serve`, or name another address (--server or CAPSTAN_SERVER)";
+
 bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
 }  // namespace
@@ -66,6 +70,7 @@ kj::Promise<kj::Maybe<Error>> Links::connectLoop() {
     kj::Promise<kj::Maybe<Error>> next = kj::Maybe<Error>(nullptr);
     KJ_IF_MAYBE (error, failure) {
       failed(*error);
+      lastReached = false;
       next = mayRetry() ? connectLoop() : kj::Promise<kj::Maybe<Error>>(kj::Maybe<Error>(finalError()));
     }
     return next;
@@ -76,8 +81,7 @@ kj::Promise<kj::Maybe<Error>> Links::connectOnce() {
   auto tooLate = timer.afterDelay(int64_t(options.connectTimeout) * kj::NANOSECONDS).then([this]() {
     return kj::Maybe<Error>(Error{ErrorCode::UNREACHABLE,
                                   escapeForTerminal(options.address.toString()) + " did not answer within " +
-                                      formatDuration(options.connectTimeout) +
-                                      "; check the address (--server or CAPSTAN_SERVER) and the network",
+                                      formatDuration(options.connectTimeout),
                                   {}});
   });
   return kj::evalNow([this]() { return dial(); })
@@ -128,8 +132,6 @@ Error Links::explainDialFailure(const kj::Exception& exception) const {
   std::string address = escapeForTerminal(options.address.toString());
   std::string reason = rpc::errorFromException(exception).message;
   std::string description = exception.getDescription().cStr();
-  constexpr std::string_view HINT =
-      "; start a server there with `capstan serve`, or name another address (--server or CAPSTAN_SERVER)";
   std::string sentence;
   if (contains(description, "Connection refused")) {
     sentence = "nothing listens at " + address;
@@ -142,7 +144,7 @@ Error Links::explainDialFailure(const kj::Exception& exception) const {
   } else {
     sentence = "cannot connect to " + address + " (" + reason + ")";
   }
-  return {ErrorCode::UNREACHABLE, sentence + std::string(HINT), {}};
+  return {ErrorCode::UNREACHABLE, std::move(sentence), {}};
 }
 
 void Links::retire(Connection& connection) {
@@ -159,6 +161,7 @@ void Links::progressed() {
 
 void Links::failed(const Error& reason) {
   ++failures;
+  lastReached = true;
   if (firstFailure == nullptr) firstFailure = timer.now();
   lastFailure = reason;
 }
@@ -179,6 +182,7 @@ void Links::count(Connection& connection, const Error& reason) {
 
 Error Links::finalError() const {
   Error error = lastFailure;
+  if (!lastReached) error.message += HINT;
   if (failures > 1) error.message = "gave up after " + std::to_string(failures) + " tries: " + error.message;
   return error;
 }

@@ -60,6 +60,7 @@ class Links final : private kj::TaskSet::ErrorHandler {
   unsigned failures = 0;  // without progress in between
   kj::Maybe<kj::TimePoint> firstFailure;
   Error lastFailure;
+  bool lastReached = true;  // it was not the connecting that failed
   kj::TaskSet graveyard;
   kj::Maybe<kj::Own<Connection>> current;
   bool isConnecting = false;
