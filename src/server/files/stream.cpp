@@ -42,7 +42,13 @@ bool sameContent(const struct stat& a, const struct stat& b) {
 
 Download::Download(FolderState& folder, std::shared_ptr<const OpenFile> openFile, schema::ByteSink::Client sink,
                    uint64_t offset, uint64_t count, ConnectionScope::Totals* totals)
-    : folder(folder), file(std::move(openFile)), sink(kj::mv(sink)), offset(offset), count(count), totals(totals) {
+    : folder(folder),
+      file(std::move(openFile)),
+      sink(kj::mv(sink)),
+      offset(offset),
+      count(count),
+      totals(totals),
+      onPool(!file->local) {
   if (totals != nullptr) ++totals->downloads;
 }
 
@@ -113,10 +119,11 @@ Download::Sending Download::sendChunk() {
     ahead = nullptr;
     return sendFetched(size, kj::mv(promise));
   }
-  if (!file->local) return sendFetched(size, fetch(position, size));
+  if (onPool) return sendFetched(size, fetch(position, size));
   auto request = newWrite(size);
   ssize_t got = readCachedAt(file->fd, request.getData().begin(), size, position);
   if (got >= 0 && size_t(got) == size) return send(kj::mv(request), size);
+  if (got < 0 && errno == EOPNOTSUPP) onPool = true;  // overlayfs, and tmpfs before Linux 6.6
   return sendFetched(size, fetch(position, size));
 }
 
@@ -125,7 +132,7 @@ Download::Sending Download::sendFetched(size_t size, kj::Promise<Result<std::str
     if (!bytes.ok()) return Result<Sent>(std::move(bytes.error()));
     if (bytes->size() != size) return Result<Sent>(changed());
     uint64_t following = position + size;
-    if (!file->local && following < dataEnd) ahead = fetch(following, chunkAt(following));
+    if (onPool && following < dataEnd) ahead = fetch(following, chunkAt(following));
     auto request = newWrite(size);
     memcpy(request.getData().begin(), bytes->data(), size);
     return send(kj::mv(request), size);

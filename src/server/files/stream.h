@@ -46,9 +46,10 @@ class Download {
   struct stat before {};
   uint64_t position = 0;
   uint64_t end = 0;
-  uint64_t dataEnd = 0;                               // up to here there is no hole
-  Cache::Held content;                                // the whole file, from memory
-  Cache::Room room;                                   // to be filled with the whole file
+  uint64_t dataEnd = 0;  // up to here there is no hole
+  bool onPool;           // each chunk is read there, one ahead, since nothing can be read without waiting
+  Cache::Held content;   // the whole file, from memory
+  Cache::Room room;      // to be filled with the whole file
   kj::Maybe<kj::Promise<Result<std::string>>> ahead;  // the chunk at `position`, being read already
 
   Sending begin(struct stat status);
