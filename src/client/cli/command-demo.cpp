@@ -69,6 +69,7 @@ class Demo {
   }
 
   void say(std::string_view text) {
+    if (failed != DONE) return;
     output.line("");
     output.line("# " + std::string(text));
   }

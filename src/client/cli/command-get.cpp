@@ -48,7 +48,8 @@ kj::Promise<int> get(Context& context, std::shared_ptr<GetOptions> options) {
   for (size_t i = 0; i + 1 < operands.size(); ++i) sources.push_back(remoteSource(operands[i]));
   std::string target = localSource(typed).path;
   auto transfers = planTransfers(sources, target, namesFolder(typed), kindOfLocal(target));
-  return runTransfers(context, std::move(transfers), "fetched",
+  if (!transfers.ok()) return context.output.fail(transfers.error());
+  return runTransfers(context, std::move(*transfers), "fetched",
                       [&context, settings](const Transfer& transfer, client::Progress& progress) {
                         return context.client().download(transfer.source, *transfer.target, settings, &progress);
                       });

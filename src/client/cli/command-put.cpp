@@ -90,7 +90,8 @@ kj::Promise<int> put(Context& context, std::shared_ptr<PutOptions> options) {
         if (!kind.ok()) return context.output.fail(kind.error());
         const std::string& typed = context.operands.back();
         auto transfers = planTransfers(sources, remotePath(typed), namesFolder(typed), *kind);
-        return runTransfers(context, std::move(transfers), "stored",
+        if (!transfers.ok()) return context.output.fail(transfers.error());
+        return runTransfers(context, std::move(*transfers), "stored",
                             [&context, settings](const Transfer& transfer, client::Progress& progress) {
                               return context.client().upload(transfer.source, *transfer.target, settings, &progress);
                             });

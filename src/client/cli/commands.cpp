@@ -1,5 +1,8 @@
 #include <capstan/client/cli/commands.h>
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <clocale>
 #include <csignal>
 #include <cwchar>
@@ -50,6 +53,14 @@ std::vector<std::string> wordsOf(int argc, char** argv) {
   return words;
 }
 
+// A descriptor that the parent closed would be given to the next socket, and results written into that.
+void fillStandardDescriptors() {
+  for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(fd, F_GETFD) >= 0) continue;
+    if (open("/dev/null", O_RDWR) < 0) return;  // takes the lowest free one, which is this
+  }
+}
+
 // Names are shown by their columns, which needs a locale that knows UTF-8.
 void useUtf8() {
   setlocale(LC_CTYPE, "");
@@ -59,6 +70,7 @@ void useUtf8() {
 }  // namespace
 
 int run(int argc, char** argv) {
+  fillStandardDescriptors();
   signal(SIGPIPE, SIG_IGN);
   useUtf8();
   Parsed parsed = parseWords(commandTable(), wordsOf(argc, argv));

@@ -120,6 +120,8 @@ int LineEditor::Impl::nextCharacter(wchar_t* character) {
       case SIGINT: *character = CTRL_C; return 1;
       case SIGWINCH: el_resize(editor); continue;
       case SIGCONT:
+        // The shell above has put the terminal back into its own mode meanwhile.
+        el_set(editor, EL_PREP_TERM, 0);
         el_set(editor, EL_PREP_TERM, 1);
         el_set(editor, EL_REFRESH);
         continue;

@@ -18,11 +18,28 @@ kj::AsyncIoContext setUp() {
   return kj::setupAsyncIo();
 }
 
-void tellOfRetry(Screen& screen, const std::string& reason, uint64_t wait) {
-  // The reason is a server's or the system's; the client escapes what came off the wire, but names may be in it.
-  screen.write(Channel::ERR, "capstan: connection lost (" + escapeForTerminal(reason) + "); trying again in " +
-                                 formatDuration(wait) + "\n");
-}
+// Says once that and why the connection is gone, not at each of many tries.
+class RetryNotice {
+ public:
+  explicit RetryNotice(Screen& screen) : screen(screen) {}
+
+  void operator()(const std::string& reason, uint64_t wait) {
+    constexpr uint64_t QUIET = 30'000'000'000;
+    uint64_t now = steadyNow();
+    if (reason == lastReason && now - lastTime < QUIET) return;
+    lastReason = reason;
+    lastTime = now;
+    // What comes behind the ';' is advice for when there is nothing more to try.
+    std::string cause = escapeForTerminal(std::string_view(reason).substr(0, reason.find(';')));
+    screen.write(Channel::ERR,
+                 "capstan: connection lost: " + cause + "; trying again in " + formatDuration(wait) + ", and so on\n");
+  }
+
+ private:
+  Screen& screen;
+  std::string lastReason;
+  uint64_t lastTime = 0;
+};
 
 }  // namespace
 
@@ -46,9 +63,7 @@ Result<Connection> Runtime::connectTo(const ServerWish& wish, Output& output, bo
   options.token = choice->token;
   options.name = "capstan";
   if (!retries) options.retryFor = 0;
-  if (!output.quiet()) {
-    options.onRetry = [this](const std::string& reason, uint64_t wait) { tellOfRetry(screen, reason, wait); };
-  }
+  if (!output.quiet()) options.onRetry = RetryNotice(screen);
   Connection connection;
   connection.choice = std::move(*choice);
   connection.client =
@@ -80,13 +95,6 @@ OutputMode outputModeOf(const GlobalFlags& flags) {
   return {flags.json, flags.quiet, flags.verbose && !flags.quiet, !flags.noColor};
 }
 
-void hintAtToken(const Connection& connection, Output& output) {
-  if (connection.choice.address.kind == rpc::Address::Kind::UNIX) return;
-  output.hint(connection.choice.token.empty()
-                  ? "no token was found for this server; --token-file FILE names the file that holds one"
-                  : "--token-file FILE names another token");
-}
-
 int runOnce(const Invocation& asked) {
   Runtime runtime;
   Invocation invocation = asked;
@@ -103,9 +111,7 @@ int runOnce(const Invocation& asked) {
   // Declared last, so that a command that is cut off ends before what it uses.
   Context context({runtime.io, runtime.screen, connection.client.get(), connection.choice.address.toString()},
                   invocation, outputModeOf(invocation.flags));
-  int status = runtime.runUntilSignalled(runAction(std::get<Action>(invocation.action), context));
-  if (status == DENIED) hintAtToken(connection, context.output);
-  return status;
+  return runtime.runUntilSignalled(runAction(std::get<Action>(invocation.action), context));
 }
 
 }  // namespace capstan::cli

@@ -44,8 +44,6 @@ OutputMode outputModeOf(const GlobalFlags& flags);
 
 // Prints why no command could be started, answers the exit status: wrong addresses and configurations are usage errors.
 int failBeforeStart(Output& output, const Error& error);
-// What to do after `denied`.
-void hintAtToken(const Connection& connection, Output& output);
 
 // Runs a command that needs a loop of this module's: the whole of `capstan ls`, say.
 int runOnce(const Invocation& invocation);

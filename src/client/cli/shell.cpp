@@ -134,9 +134,8 @@ LineOutcome Shell::runCommand(const std::vector<std::string>& words, bool inBack
     return {DONE};
   }
   int status = runForeground(runAction(action, *context));
-  if (status == DENIED) hintAtToken(connection, context->output);
   bool end = endsProgram(status) || (status == INTERRUPTED && !interactive);
-  if (status == INTERRUPTED && interactive) output.note("interrupted");
+  if (status == INTERRUPTED && interactive) output.note("\ninterrupted");
   return {status, end};
 }
 

@@ -61,14 +61,15 @@ void tellOfEachFile(Context& context, const char* verb) {
 
 }  // namespace
 
-std::vector<Transfer> planTransfers(const std::vector<Source>& sources, std::string_view target, bool asFolder,
-                                    TargetKind kind) {
+Result<std::vector<Transfer>> planTransfers(const std::vector<Source>& sources, std::string_view target, bool asFolder,
+                                            TargetKind kind) {
   std::vector<Transfer> transfers;
   std::set<std::string> taken;
   for (auto& source : sources) {
     auto place = targetFor(source, target, asFolder, kind, sources.size() > 1);
+    if (!place.ok()) return place.error();  // none of them can go there
     // Contents of several folders may meet in one folder, as with cp.
-    if (place.ok() && !source.name.empty() && !taken.insert(*place).second) {
+    if (!source.name.empty() && !taken.insert(*place).second) {
       place = errorAt(ErrorCode::EXISTS, *place, "will not write ", " twice: another source has the same name");
     }
     transfers.push_back({source.path, std::move(place)});

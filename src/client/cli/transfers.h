@@ -20,9 +20,10 @@ struct Transfer {
   Result<std::string> target;
 };
 
-// The sources with their targets; two that would go to the same place are an error of the second.
-std::vector<Transfer> planTransfers(const std::vector<Source>& sources, std::string_view target, bool asFolder,
-                                    TargetKind kind);
+// The sources with their targets; two that would go to the same place are an error of the second. Errors: those of
+// targetFor().
+Result<std::vector<Transfer>> planTransfers(const std::vector<Source>& sources, std::string_view target, bool asFolder,
+                                            TargetKind kind);
 
 // Files that each of `count` transfers may have in flight, so that together they stay within a connection's limits.
 unsigned filesInFlight(size_t count);

@@ -73,11 +73,18 @@ TEST(DestinationOf, StaysInsideTheTree) {
 
 TEST(PlanTransfers, RefusesToWriteOnePlaceTwice) {
   auto plan = planTransfers({localSource("x/a"), localSource("y/a"), localSource("y/b")}, "t", true, MISSING);
-  ASSERT_EQ(plan.size(), 3u);
-  EXPECT_TRUE(plan[0].target.ok());
-  ASSERT_FALSE(plan[1].target.ok());
-  EXPECT_EQ(plan[1].target.error().code, ErrorCode::EXISTS);
-  EXPECT_TRUE(plan[2].target.ok());
+  ASSERT_TRUE(plan.ok());
+  ASSERT_EQ(plan->size(), 3u);
+  EXPECT_TRUE((*plan)[0].target.ok());
+  ASSERT_FALSE((*plan)[1].target.ok());
+  EXPECT_EQ((*plan)[1].target.error().code, ErrorCode::EXISTS);
+  EXPECT_TRUE((*plan)[2].target.ok());
+}
+
+TEST(PlanTransfers, SaysOnceThatThereIsNoFolder) {
+  auto plan = planTransfers({localSource("a"), localSource("b")}, "t", false, MISSING);
+  ASSERT_FALSE(plan.ok());
+  EXPECT_EQ(plan.error().code, ErrorCode::NOT_DIRECTORY);
 }
 
 }  // namespace
