@@ -56,8 +56,8 @@ TEST(Limits, CloseWhoeverComesWhenEvenThoseToBeToldAreTooMany) {
   std::vector<kj::Own<kj::AsyncIoStream>> peers;
   for (unsigned i = 0; i < 40; ++i) peers.push_back(serving.dial());
   serving.inTime(whenClosed(*peers.back()));
-  EXPECT_LE(serving.server->activity().connections, 20u);
-  EXPECT_GE(serving.server->activity().connections, 1u);
+  // One that is served, and 16 that are told.
+  EXPECT_TRUE(serving.eventually([&]() { return serving.server->activity().connections == 17; }));
 }
 
 TEST(Limits, EndAConnectionThatDoesNotLogIn) {
