@@ -17,6 +17,9 @@ namespace {
 constexpr uint64_t WRITE_BACK_BYTES = 8 << 20;
 constexpr uint64_t READ_BYTES = 1 << 20;
 constexpr uint64_t SLICE_BYTES = 32 << 20;
+// A few bytes on the wire can ask for a hole of terabytes. Hashing so many zeros is left to checkStep(), in slices.
+constexpr uint64_t MAX_RUNNING_ZEROS = 256 << 20;
+constexpr uint64_t SLICE_ZEROS = 512 << 20;
 // Larger content is flushed by its own job, so that the committer's thread, which all connections share, need not wait.
 constexpr uint64_t GROUP_FLUSH_BYTES = 256 << 10;
 
@@ -39,28 +42,29 @@ Result<bool> StagedContent::resumeStep() {
   struct stat status;
   if (fstat(file->fd(), &status) < 0) return failed(errno).error();
   position = length = writtenBack = uint64_t(status.st_size);
-  return hashStep(hasher, hashed);
+  return hashStep(running);
 }
 
-Result<bool> StagedContent::hashStep(Hasher& into, uint64_t& done) {
-  uint64_t end = std::min(position, done + SLICE_BYTES);
-  std::vector<char> buffer(std::min(READ_BYTES, end - done));
-  while (done < end) {
-    off_t data = lseek(file->fd(), off_t(done), SEEK_DATA);
-    uint64_t next = data >= 0 ? uint64_t(data) : errno == ENXIO ? position : done;
-    if (next > done) {  // a hole, however long
-      into.updateZeros(std::min(next, position) - done);
-      done = std::min(next, position);
-      continue;
+Result<bool> StagedContent::hashStep(Hasher& hasher) {
+  uint64_t end = std::min(position, hashed + SLICE_BYTES);
+  std::vector<char> buffer(std::min(READ_BYTES, end - hashed));
+  while (hashed < end) {
+    off_t data = lseek(file->fd(), off_t(hashed), SEEK_DATA);
+    uint64_t next = data >= 0 ? uint64_t(data) : errno == ENXIO ? position : hashed;
+    if (next > hashed) {
+      uint64_t hole = std::min(std::min(next, position) - hashed, SLICE_ZEROS);
+      hasher.updateZeros(hole);
+      hashed += hole;
+      break;
     }
-    size_t count = std::min<uint64_t>(buffer.size(), end - done);
-    ssize_t n = readAt(file->fd(), buffer.data(), count, done);
+    size_t count = std::min<uint64_t>(buffer.size(), end - hashed);
+    ssize_t n = readAt(file->fd(), buffer.data(), count, hashed);
     if (n < 0) return failed(errno).error();
     if (n == 0) return failed(EIO).error();
-    into.update({buffer.data(), size_t(n)});
-    done += uint64_t(n);
+    hasher.update({buffer.data(), size_t(n)});
+    hashed += uint64_t(n);
   }
-  return done >= position;
+  return hashed >= position;
 }
 
 Status StagedContent::append(const std::vector<Piece>& pieces) {
@@ -88,13 +92,14 @@ Status StagedContent::store(const Piece& piece) {
   if (piece.zeros > uint64_t(INT64_MAX) - position) return failed(EFBIG);
   if (piece.zeros > 0) {
     position += piece.zeros;
-    hasher.updateZeros(piece.zeros);
+    zeros = std::min(zeros, MAX_RUNNING_ZEROS + 1) + piece.zeros;
+    if (zeros <= MAX_RUNNING_ZEROS) running.updateZeros(piece.zeros);
   }
   if (piece.bytes.size() == 0) return okStatus();
   if (!writeAt(file->fd(), piece.bytes.begin(), piece.bytes.size(), position)) return failed(errno);
   position += piece.bytes.size();
   length = position;
-  hasher.update(asView(piece.bytes));
+  if (zeros <= MAX_RUNNING_ZEROS) running.update(asView(piece.bytes));
   return okStatus();
 }
 
@@ -117,14 +122,14 @@ Result<bool> StagedContent::checkStep(const ContentCheck& expected) {
   }
   if (expected.algorithm == DigestAlgorithm::UNSET) return true;
   std::string found;
-  if (expected.algorithm == DigestAlgorithm::XXH3) {
-    found = hasher.digest();
+  if (expected.algorithm == DigestAlgorithm::XXH3 && zeros <= MAX_RUNNING_ZEROS) {
+    found = running.digest();
   } else {
     if (!check) {
       check.emplace(expected.algorithm);
       hashed = 0;
     }
-    auto done = hashStep(*check, hashed);
+    auto done = hashStep(*check);
     if (!done.ok() || !*done) return done;
     found = check->digest();
     check.reset();

@@ -48,16 +48,17 @@ class StagedContent {
  private:
   Status store(const Piece& piece);
   void startWriteBack();
-  Result<bool> hashStep(Hasher& hasher, uint64_t& done);
+  Result<bool> hashStep(Hasher& hasher);
   Status failed(int number);
 
   const std::shared_ptr<StagedFile> file;
-  uint64_t position = 0;     // bytes staged, holes included
-  uint64_t length = 0;       // of the file; less than `position` after a hole at the end
-  uint64_t writtenBack = 0;  // up to where the kernel was told to begin writing
-  uint64_t hashed = 0;       // bytes read for `check`, or for resuming
-  Hasher hasher{DigestAlgorithm::XXH3};
-  std::optional<Hasher> check;  // SHA-256 under way
+  uint64_t position = 0;                  // bytes staged, holes included
+  uint64_t length = 0;                    // of the file; less than `position` after a hole at the end
+  uint64_t writtenBack = 0;               // up to where the kernel was told to begin writing
+  uint64_t hashed = 0;                    // bytes read for `check`, or for resuming
+  Hasher running{DigestAlgorithm::XXH3};  // of all bytes so far, unless there are too many zeros among them
+  uint64_t zeros = 0;
+  std::optional<Hasher> check;  // of what is read again, for a digest that `running` cannot give
   std::optional<Error> failure;
 };
 
