@@ -21,6 +21,8 @@ std::string noise(size_t size) {
 
 class StreamTest : public ::testing::TestWithParam<bool> {
  protected:
+  ~StreamTest() noexcept override {}
+
   Received received;  // outlives what refers to it
   Served served{16 << 20};
   TempFolder& temp = served.temp;
@@ -156,8 +158,8 @@ TEST_P(StreamTest, WaitsForASlowSinkAndHoldsLittleMeanwhile) {
   auto gate = kj::newPromiseAndFulfiller<void>();
   received.gate = kj::mv(gate.promise);
   auto promise = start(open("file"));
-  while (received.writes == 0) served.wait(kj::evalLater([] {}));
-  for (int i = 0; i < 1000; ++i) served.wait(kj::evalLater([] {}));
+  served.turnUntil([&] { return received.writes > 0; });
+  for (int i = 0; i < 1000; ++i) served.waitScope.poll();
   EXPECT_FALSE(promise.poll(served.waitScope));
   EXPECT_LT(received.bytes.size(), size_t(8 << 20)) << "no more than a window is on its way";
   EXPECT_EQ(served.totals.downloads, 1u);
@@ -171,11 +173,11 @@ TEST_P(StreamTest, StopsWhenTheCallIsDropped) {
   received.gate = kj::mv(gate.promise);
   {
     auto promise = start(open("file"));
-    while (received.writes == 0) served.wait(kj::evalLater([] {}));
+    served.turnUntil([&] { return received.writes > 0; });
     EXPECT_EQ(served.totals.downloads, 1u);
   }
   gate.fulfiller->fulfill();
-  while (served.totals.downloads > 0 || !received.dropped) served.wait(kj::evalLater([] {}));
+  served.turnUntil([&] { return served.totals.downloads == 0 && received.dropped; });
   EXPECT_FALSE(received.ended);
   EXPECT_LT(received.bytes.size(), size_t(12 << 20));
 }
@@ -196,7 +198,7 @@ TEST_P(StreamTest, AFileThatChangesMeanwhileIsNotEnded) {
     auto gate = kj::newPromiseAndFulfiller<void>();
     received.gate = kj::mv(gate.promise);
     auto promise = start(open("file"));
-    while (received.writes == 0) served.wait(kj::evalLater([] {}));
+    served.turnUntil([&] { return received.writes > 0; });
     if (shorter) {
       ASSERT_EQ(truncate((temp / "file").c_str(), 1000), 0);
     } else {
@@ -214,7 +216,7 @@ TEST_P(StreamTest, ARenameMeanwhileIsNoChange) {
   auto gate = kj::newPromiseAndFulfiller<void>();
   received.gate = kj::mv(gate.promise);
   auto promise = start(open("file"));
-  while (received.writes == 0) served.wait(kj::evalLater([] {}));
+  served.turnUntil([&] { return received.writes > 0; });
   std::filesystem::rename(temp / "file", temp / "other");
   gate.fulfiller->fulfill();
   EXPECT_EQ(codeIn(served.wait(kj::mv(promise)).getOutcome()), ErrorCode::UNSET);
