@@ -32,16 +32,20 @@ kj::Promise<Result<ListPage>> remoteList(Links& links, std::string path, bool re
     request.setPath(rpc::asData(path));
     request.setRecursive(recursive);
     request.setCursor(rpc::asData(cursor));
-    return request.send().then([](capnp::Response<schema::FileStore::ListResults>&& response) -> Result<ListPage> {
-      KJ_IF_MAYBE (error, rpc::errorIn(response.getOutcome())) {
-        return kj::mv(*error);
-      }
-      ListPage page;
-      for (auto entry : response.getEntries()) page.entries.push_back(rpc::read(entry));
-      page.cursor = rpc::asView(response.getCursor());
-      page.atEnd = response.getAtEnd();
-      return page;
-    });
+    return request.send().then(
+        [&cursor, &path](capnp::Response<schema::FileStore::ListResults>&& response) -> Result<ListPage> {
+          KJ_IF_MAYBE (error, rpc::errorIn(response.getOutcome())) {
+            return kj::mv(*error);
+          }
+          ListPage page;
+          for (auto entry : response.getEntries()) page.entries.push_back(rpc::read(entry));
+          page.cursor = rpc::asView(response.getCursor());
+          page.atEnd = response.getAtEnd();
+          if (!page.atEnd && page.cursor == cursor) {
+            return errorAt(ErrorCode::IO, path, "the server does not go on with the listing of ");
+          }
+          return page;
+        });
   };
   return links.run<ListPage>(Repeat::YES, kj::mv(call));
 }

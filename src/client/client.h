@@ -47,9 +47,10 @@ struct ServerInfo {
 //
 // All methods answer failures that a user can cause as Error values, among them `unreachable` when there is no server,
 // it is no Capstan server, or the connection broke and retryFor has passed, `protocolVersion`, and `denied` when the
-// token is wrong. Reading calls and uploads are repeated after a broken connection; other mutations are not: their
-// `unreachable` says that it is not known whether they took effect. Pipelined throughout: connecting, logging in and
-// the first call cost one round trip together (after TCP's own).
+// token is wrong. Reading calls, uploads, and makeDirectory() with `parents`, are repeated after a broken connection;
+// other mutations are not: their `unreachable` says that it is not known whether they took effect. What the server
+// refuses because it is `overloaded` is tried again later, for as long as retryFor has it. Pipelined throughout:
+// connecting, logging in and the first call cost one round trip together (after TCP's own).
 class Client {
  public:
   // `network` and `timer` must outlive it. Nothing is connected before the first call.
@@ -90,7 +91,9 @@ class Client {
   kj::Promise<Result<Entry>> write(ByteProducer& source, std::string path, UploadSettings settings = {},
                                    Progress* progress = nullptr);
 
-  // One local file, symlink or (settings.recursive) folder to exactly this remote path, and back. See transfer-types.h.
+  // One local file or (settings.recursive) folder to exactly this remote path, and back. See transfer-types.h. A
+  // symlink named here stands for the file that it points to; with `recursive` it is transferred itself, as all
+  // symlinks in a folder are.
   kj::Promise<Result<TransferSummary>> upload(std::string localPath, std::string remotePath,
                                               UploadSettings settings = {}, Progress* progress = nullptr);
   kj::Promise<Result<TransferSummary>> download(std::string remotePath, std::string localPath,

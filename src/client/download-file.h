@@ -12,9 +12,8 @@ namespace capstan::client {
 // Belongs to one event loop; lives until the promise of run() has resolved or is dropped.
 class FileDownload final : private FetchTarget {
  public:
-  // Below a folder that is open already (a tree's), or to a path of the user's, whose missing parents are made as soon
-  // as it is known that there is something to download. `expectedSize`: the tree's listing told the tally about it
-  // already.
+  // Below a folder that is open already (a tree's), where the tally knows the size from the listing; or to a path of
+  // the user's, whose missing parents are made as soon as it is known that there is something to download.
   FileDownload(Links& links, std::string remotePath, LocalPlace place, const DownloadSettings& settings, Tally& tally);
   FileDownload(Links& links, std::string remotePath, std::string localPath, const DownloadSettings& settings,
                Tally& tally);

@@ -93,7 +93,8 @@ kj::Promise<Result<Entry>> Fetch::onFirst(schema::File::Client file, uint64_t re
   KJ_IF_MAYBE (error, rpc::errorIn(response.getOutcome())) {
     return Result<Entry>(kj::mv(*error));
   }
-  std::string_view data = rpc::asView(response.getData());
+  // Whatever the server sends, no more than was asked for.
+  std::string_view data = rpc::asView(response.getData()).substr(0, std::min(FIRST_READ, limit - readFrom));
   uint64_t end = readFrom + data.size();
   // The size was told just before these bytes were read.
   if (response.getAtEnd() && readFrom <= KJ_ASSERT_NONNULL(known).size && end != KJ_ASSERT_NONNULL(known).size) {

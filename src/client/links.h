@@ -41,8 +41,6 @@ class Links final : private kj::TaskSet::ErrorHandler {
   // Whether there is time left for another try.
   bool mayRetry() const;
 
-  const Options& settings() const { return options; }
-  kj::Timer& clock() { return timer; }
   // What the server told in the last hello that arrived.
   const ServerInfo& lastInfo() const { return info; }
 

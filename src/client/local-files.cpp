@@ -84,27 +84,6 @@ Result<LocalPlace> placeBelow(const FolderHandle& root, std::string_view relativ
   return place;
 }
 
-Result<Entry> lookAt(const LocalPlace& place) {
-  struct stat stat;
-  if (fstatat(*place.folder, place.name.c_str(), &stat, AT_SYMLINK_NOFOLLOW) != 0)
-    return failure("cannot look at", place);
-  Entry entry;
-  entry.path = place.shown;
-  entry.type = S_ISREG(stat.st_mode)   ? EntryType::FILE
-               : S_ISDIR(stat.st_mode) ? EntryType::DIRECTORY
-               : S_ISLNK(stat.st_mode) ? EntryType::SYMLINK
-                                       : EntryType::OTHER;
-  entry.size = stat.st_size;
-  entry.mtime = toNanoseconds(stat.st_mtim);
-  entry.mode = stat.st_mode & 07777;
-  return entry;
-}
-
-bool isThere(const LocalPlace& place) {
-  struct stat stat;
-  return fstatat(*place.folder, place.name.c_str(), &stat, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
 Status makeSymlink(const LocalPlace& place, const std::string& target, bool overwrite) {
   if (symlinkat(target.c_str(), *place.folder, place.name.c_str()) == 0) return okStatus();
   if (errno != EEXIST || !overwrite) return failure("cannot make the symlink", place);

@@ -36,10 +36,6 @@ Result<FolderHandle> makeFolder(const LocalPlace& place, unsigned mode = 0777);
 // The place of "a/b/name" below `root`, component by component, without following any symlink.
 Result<LocalPlace> placeBelow(const FolderHandle& root, std::string_view relative, const std::string& shownRoot);
 
-// What is there, the link itself if it is one.
-Result<Entry> lookAt(const LocalPlace& place);
-bool isThere(const LocalPlace& place);
-
 // A symlink in place of whatever file or symlink is there, in one step.
 Status makeSymlink(const LocalPlace& place, const std::string& target, bool overwrite);
 

@@ -15,6 +15,9 @@
 
 namespace capstan::client {
 
+// An upload whose answer was lost with the connection is not stored twice: if what is at the path by then has its size,
+// mtime and digest, it is taken for this upload's own, also where the expectation would refuse it. That needs the mtime
+// to be set (keepMetadata, or attributes).
 struct UploadSettings {
   bool recursive = false;   // a folder is an error otherwise
   Expectation expectation;  // for each file
@@ -25,11 +28,14 @@ struct UploadSettings {
   unsigned filesInFlight = 64;
 };
 
+// Files are gathered beside their place under the name ".NAME.capstan-part-" and 16 hexadecimal digits, and appear
+// there when they are whole. What is gone on with from an earlier run is compared with the server's by digest at the
+// end.
 struct DownloadSettings {
   bool recursive = false;
   bool resume = true;  // go on from the part file of an interrupted download, if the server's version is still the same
-  bool keepMetadata = true;
-  bool overwrite = true;  // else a local file that is there is `exists`
+  bool keepMetadata = true;  // mode, without setuid and setgid for files, and mtime in nanoseconds
+  bool overwrite = true;     // else a local file that is there is `exists`
   unsigned filesInFlight = 64;
 };
 
