@@ -93,13 +93,13 @@ kj::Promise<Result<Entry>> Fetch::onFirst(schema::File::Client file, uint64_t re
   KJ_IF_MAYBE (error, rpc::errorIn(response.getOutcome())) {
     return Result<Entry>(kj::mv(*error));
   }
-  // Whatever the server sends, no more than was asked for.
-  std::string_view data = rpc::asView(response.getData()).substr(0, std::min(FIRST_READ, limit - readFrom));
-  uint64_t end = readFrom + data.size();
+  std::string_view data = rpc::asView(response.getData());
+  uint64_t size = KJ_ASSERT_NONNULL(known).size;
   // The size was told just before these bytes were read.
-  if (response.getAtEnd() && readFrom <= KJ_ASSERT_NONNULL(known).size && end != KJ_ASSERT_NONNULL(known).size) {
-    return Result<Entry>(changed());
-  }
+  if (response.getAtEnd() && readFrom <= size && readFrom + data.size() != size) return Result<Entry>(changed());
+  // Whatever the server sends, no more than was asked for.
+  data = data.substr(0, std::min(FIRST_READ, limit - readFrom));
+  uint64_t end = readFrom + data.size();
   if (position >= end || data.empty()) return afterFirst(kj::mv(file));
   data.remove_prefix(position - readFrom);
   return target.write(data)

@@ -217,6 +217,13 @@ TEST_F(ClientTest, AListingGoesOnAtTheSamePageOnANewConnection) {
   EXPECT_EQ(server.connections, 2u);
 }
 
+TEST_F(ClientTest, AListingThatNeverEndsIsAnError) {
+  for (char name = 'a'; name <= 'k'; ++name) server.tree.put(std::string(1, name), "x");
+  server.tree.endlessListing = true;
+  expectError(run(client().list("", false, [](Entry&&) {})), ErrorCode::IO);
+  EXPECT_EQ(server.tree.calls["list"], 2u);
+}
+
 TEST_F(ClientTest, DestroyingTheClientEndsWhatIsUnderWay) {
   server.mute = true;
   {

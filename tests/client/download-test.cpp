@@ -199,6 +199,23 @@ TEST_F(Download, AnInterruptedOneKeepsItsPart) {
   EXPECT_EQ(localNames().size(), 1u);
 }
 
+TEST_F(Download, AServerThatSendsMoreThanWasAskedForIsCutShort) {
+  server.tree.put("a", randomContent(1'000'000));
+  server.tree.generousReads = true;
+  StringConsumer sink;
+  expectOk(run(client().read("a", sink, 5, 10)));
+  EXPECT_EQ(sink.content.size(), 10u);
+}
+
+TEST_F(Download, WithoutMetadataItIsANewFile) {
+  server.tree.put("a", "content").mode = 0;
+  DownloadSettings settings;
+  settings.keepMetadata = false;
+  download("a", path("a"), settings);
+  EXPECT_EQ(statOf("a").st_mode & 0600, 0600u);
+  EXPECT_GT(statOf("a").st_mtim.tv_sec, 1'700'000'001);
+}
+
 TEST_F(Download, APartFileIsForItsOwnerOnly) {
   server.tree.put("large", randomContent(2'000'000)).mode = 0600;
   server.cuts = {1'000'000};

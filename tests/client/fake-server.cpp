@@ -93,7 +93,7 @@ class FakeFile final : public schema::File::Server {
     auto params = context.getParams();
     std::string_view all = node.content;
     uint64_t from = std::min<uint64_t>(params.getOffset(), all.size());
-    std::string_view part = all.substr(from, params.getCount());
+    std::string_view part = all.substr(from, tree.generousReads ? all.size() : params.getCount());
     auto results = context.getResults();
     KJ_IF_MAYBE (error, enter(tree, "read", path)) {
       rpc::setError(results.initOutcome(), *error);
@@ -245,6 +245,7 @@ class FakeFileStore final : public schema::FileStore::Server {
     std::sort(all.begin(), all.end(), [](const Entry& a, const Entry& b) { return comparePaths(a.path, b.path) < 0; });
     all.insert(all.end(), tree.extraListing.begin(), tree.extraListing.end());
     std::string cursor(rpc::asView(params.getCursor()));
+    if (tree.endlessListing) cursor.clear();
     size_t from = cursor.empty() ? 0 : std::stoul(cursor);
     size_t to = std::min<size_t>(all.size(), from + tree.pageSize);
     auto results = context.getResults();
@@ -252,7 +253,8 @@ class FakeFileStore final : public schema::FileStore::Server {
     for (size_t i = from; i < to; ++i) rpc::write(entries[i - from], all[i]);
     std::string next = std::to_string(to);
     results.setCursor(rpc::asData(next));
-    results.setAtEnd(to == all.size());
+    results.setAtEnd(to == all.size() && !tree.endlessListing);
+    if (tree.endlessListing) results.setCursor(rpc::asData("again"));
     return kj::READY_NOW;
   }
 

@@ -32,6 +32,8 @@ struct FakeTree {
   std::map<std::string, FakeNode> nodes;      // without the root
   std::map<std::string, std::string> staged;  // by resume key
   std::vector<Entry> extraListing;            // what a hostile server lists besides
+  bool endlessListing = false;                // answers the same page again and again
+  bool generousReads = false;                 // answers more than was asked for
 
   std::string token;  // that login wants; empty: none
   kj::Maybe<Error> loginError;
