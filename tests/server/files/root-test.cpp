@@ -2,7 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 #include <sys/sysmacros.h>
+
+#include <sched.h>
 
 #include <atomic>
 #include <thread>
@@ -327,6 +330,32 @@ TEST(Root, AnswersAtOnceOnlyWhatTheKernelRemembers) {
   }
   auto byNames = std::move(Root::open(folder.path(), Root::Resolve::BY_NAMES).value());
   EXPECT_TRUE(byNames->tryOpenNow("a/file", O_RDONLY) == nullptr);
+}
+
+TEST(Root, KnowsItsOwnFolderByInodeWhereOtherNamesMeanItToo) {
+  // A second name for the same folder, as a file system gives that does not tell cases apart. Made by a mount that only
+  // this thread sees.
+  TempFolder folder;
+  folder.write("PLAIN", "x");
+  folder.link("link", ".CAPSTAN");
+  bool mounted = false;
+  std::thread([&] {
+    folder.makeFolder(".capstan/staging");
+    folder.makeFolder(".CAPSTAN");
+    mounted = unshare(CLONE_NEWNS) == 0 && mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+              mount((folder / ".capstan").c_str(), (folder / ".CAPSTAN").c_str(), nullptr, MS_BIND, nullptr) == 0;
+    if (!mounted) return;
+    auto root = std::move(Root::open(folder.path()).value());
+    for (std::string path : {".capstan", ".CAPSTAN", ".CAPSTAN/staging", "link", "link/staging"}) {
+      EXPECT_EQ(root->open(path, O_PATH, Follow::YES).error().code, ErrorCode::NOT_FOUND) << path;
+      EXPECT_TRUE(root->tryOpenNow(path, O_PATH) == nullptr || path == ".capstan") << path;
+    }
+    EXPECT_EQ(root->locate(".CAPSTAN").error().code, ErrorCode::NOT_FOUND);
+    EXPECT_EQ(root->locate(".CAPSTAN/new", true).error().code, ErrorCode::NOT_FOUND);
+    EXPECT_TRUE(root->open("PLAIN", O_RDONLY, Follow::YES).ok());
+    EXPECT_TRUE(root->isState(folder.stat(".CAPSTAN")));
+  }).join();
+  if (!mounted) GTEST_SKIP() << "cannot mount here";
 }
 
 TEST(Root, RefusesToServeWhatIsNoFolder) {
