@@ -18,6 +18,7 @@ namespace {
 kj::AutoCloseFd openReserve() { return kj::AutoCloseFd(open("/dev/null", O_RDONLY | O_CLOEXEC)); }
 
 constexpr unsigned ACCEPTS_PER_TURN = 64;
+constexpr kj::Duration RETRY_DELAY = 100 * kj::MILLISECONDS;
 
 }  // namespace
 
@@ -43,27 +44,31 @@ Acceptor::Acceptor(ServerState& server, std::vector<Listener> listenersParam, st
 kj::Promise<void> Acceptor::acceptOn(const Listener& listener, kj::UnixEventPort::FdObserver& readable) {
   return readable.whenBecomesReadable().then([this, &listener, &readable]() -> kj::Promise<void> {
     // Both outlive this promise, which is in `tasks`. The observer tells of changes only: take all that is there.
-    struct Drain {
-      static kj::Promise<void> run(Acceptor& self, const Listener& listener) {
-        for (unsigned i = 0; i < ACCEPTS_PER_TURN; ++i) {
-          if (!self.acceptOne(listener)) return kj::READY_NOW;
-        }
-        return kj::evalLater([&self, &listener]() { return run(self, listener); });
-      }
-    };
-    return Drain::run(*this, listener).then([this, &listener, &readable]() { return acceptOn(listener, readable); });
+    return acceptAll(listener).then([this, &listener, &readable]() { return acceptOn(listener, readable); });
   });
 }
 
-// False if nobody is waiting.
-bool Acceptor::acceptOne(const Listener& listener) {
+kj::Promise<void> Acceptor::acceptAll(const Listener& listener) {
+  for (unsigned i = 0; i < ACCEPTS_PER_TURN; ++i) {
+    switch (acceptOne(listener)) {
+      case Attempt::ONE: break;
+      case Attempt::NOBODY_WAITS: return kj::READY_NOW;
+      // The change that told of those who wait is used up: nothing else would tell of them again.
+      case Attempt::NO_ROOM:
+        return timer.afterDelay(RETRY_DELAY).then([this, &listener]() { return acceptAll(listener); });
+    }
+  }
+  return kj::evalLater([this, &listener]() { return acceptAll(listener); });
+}
+
+Acceptor::Attempt Acceptor::acceptOne(const Listener& listener) {
   kj::AutoCloseFd socket(accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (socket.get() >= 0) {
     handOver(kj::mv(socket));
-    return true;
+    return Attempt::ONE;
   }
   switch (errno) {
-    case EAGAIN: return false;
+    case EAGAIN: return Attempt::NOBODY_WAITS;
     case EINTR:
     case ECONNABORTED:
     case EPROTO:
@@ -74,19 +79,19 @@ bool Acceptor::acceptOne(const Listener& listener) {
     case EHOSTUNREACH:
     case EOPNOTSUPP:
     case ENETUNREACH:
-    case EPERM: return true;  // this newcomer's misfortune, see accept(2)
+    case EPERM: return Attempt::ONE;  // this newcomer's misfortune, see accept(2)
     default: complain(errno); return turnAwayOne(listener);
   }
 }
 
 // Out of descriptors or memory: makes room with the reserve and closes the newcomer, who would wait for nothing else.
-bool Acceptor::turnAwayOne(const Listener& listener) {
+Acceptor::Attempt Acceptor::turnAwayOne(const Listener& listener) {
   reserve = nullptr;
   kj::AutoCloseFd socket(accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-  bool turnedAway = socket.get() >= 0;
+  Attempt attempt = socket.get() >= 0 ? Attempt::ONE : errno == EAGAIN ? Attempt::NOBODY_WAITS : Attempt::NO_ROOM;
   socket = nullptr;
   reserve = openReserve();
-  return turnedAway;
+  return attempt;
 }
 
 void Acceptor::handOver(kj::AutoCloseFd socket) {

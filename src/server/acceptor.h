@@ -29,8 +29,10 @@ class Acceptor final : private kj::TaskSet::ErrorHandler {
   kj::TaskSet tasks;
 
   kj::Promise<void> acceptOn(const Listener& listener, kj::UnixEventPort::FdObserver& readable);
-  bool acceptOne(const Listener& listener);
-  bool turnAwayOne(const Listener& listener);
+  enum class Attempt { ONE, NOBODY_WAITS, NO_ROOM };
+  kj::Promise<void> acceptAll(const Listener& listener);
+  Attempt acceptOne(const Listener& listener);
+  Attempt turnAwayOne(const Listener& listener);
   void handOver(kj::AutoCloseFd socket);
   void complain(int reason);
   void taskFailed(kj::Exception&& exception) override;

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include <capstan/base/log.h>
-#include <capstan/base/text.h>
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
 
@@ -13,6 +12,16 @@ namespace {
 
 constexpr size_t MAX_CLIENT_NAME = 64;
 constexpr uint32_t OLDEST_PROTOCOL_VERSION = 1;
+
+// At most `count` characters of UTF-8. The log escapes what should not be in a name.
+std::string firstCharacters(std::string_view text, size_t count) {
+  auto begins = [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0) != 0x80; };
+  size_t end = 0;
+  for (; end < text.size(); ++end) {
+    if (begins(text[end]) && count-- == 0) break;
+  }
+  return std::string(text.substr(0, end));
+}
 
 class SessionServer final : public schema::Session::Server {
  public:
@@ -67,8 +76,7 @@ class GatewayServer final : public schema::Gateway::Server {
 
     if (!context->everLoggedIn) {
       context->everLoggedIn = true;
-      std::string_view name(params.getClient().cStr(), params.getClient().size());
-      context->client = escapeForTerminal(name.substr(0, MAX_CLIENT_NAME));
+      context->client = firstCharacters({params.getClient().cStr(), params.getClient().size()}, MAX_CLIENT_NAME);
       log::debug(context->peer.c_str(), " logged in as ", context->client.c_str());
     }
     call.getResults().setSession(kj::heap<SessionServer>(kj::addRef(*context)));

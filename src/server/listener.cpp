@@ -1,8 +1,10 @@
 #include <capstan/server/listener.h>
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -110,10 +112,28 @@ Status ensureOwnFolder(const std::string& folder) {
   return okStatus();
 }
 
-bool somebodyAnswers(const sockaddr_un& address, socklen_t size) {
+// Only a refusal proves that nobody has the socket any more: a full backlog, missing permission, a socket of another
+// type (systemd's, say) or no descriptor left for the question prove nothing.
+bool isLeftOver(const sockaddr_un& address, socklen_t size) {
   kj::AutoCloseFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  // EAGAIN: the backlog of somebody who is alive is full.
-  return connect(fd, reinterpret_cast<const sockaddr*>(&address), size) == 0 || errno == EAGAIN;
+  if (fd.get() < 0) return false;
+  return connect(fd, reinterpret_cast<const sockaddr*>(&address), size) < 0 && errno == ECONNREFUSED;
+}
+
+// Held from looking at the file to listening: of two servers that start at once, both would find a left over socket,
+// and the second would take away the first one's. Whoever keeps the lock for ever (in /tmp, anybody can) is not waited
+// for. Locks the folder, so that nothing is left behind.
+kj::AutoCloseFd lockFolderOf(const std::string& path) {
+  constexpr unsigned TRIES = 200;
+  constexpr useconds_t PAUSE = 5'000;  // microseconds
+  size_t slash = path.rfind('/');
+  std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  kj::AutoCloseFd fd(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  for (unsigned i = 0; fd.get() >= 0 && i < TRIES && flock(fd, LOCK_EX | LOCK_NB) < 0; ++i) {
+    if (errno != EWOULDBLOCK && errno != EINTR) break;
+    usleep(PAUSE);
+  }
+  return fd;
 }
 
 Result<std::vector<Listener>> listenOnUnix(const rpc::Address& address) {
@@ -129,20 +149,19 @@ Result<std::vector<Listener>> listenOnUnix(const rpc::Address& address) {
     auto folder = ensureOwnFolder(address.path.substr(0, address.path.rfind('/')));
     if (!folder.ok()) return folder.error();
   }
+  auto lock = lockFolderOf(address.path);
   struct stat status;
   if (lstat(address.path.c_str(), &status) == 0) {
     if (!S_ISSOCK(status.st_mode)) return cannotListen(address, "there is a file of that name that is no socket");
-    if (somebodyAnswers(raw, size)) return cannotListen(address, EADDRINUSE);
+    if (!isLeftOver(raw, size)) return cannotListen(address, EADDRINUSE);
     unlink(address.path.c_str());
   }
   kj::AutoCloseFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (fd.get() < 0) return cannotListen(address, errno);
-  // The file must not be open to others even for a moment; servers start before they have threads.
-  mode_t before = umask(0177);
-  int bound = bind(fd, reinterpret_cast<sockaddr*>(&raw), size);
-  int reason = errno;
-  umask(before);
-  if (bound < 0) return cannotListen(address, reason);
+  // Linux gives the file the mode of the socket: it is not open to others even for a moment, and other threads are not
+  // disturbed by a changed umask.
+  if (fchmod(fd, 0600) < 0) return cannotListen(address, errno);
+  if (bind(fd, reinterpret_cast<sockaddr*>(&raw), size) < 0) return cannotListen(address, errno);
   if (listen(fd, BACKLOG) < 0) return cannotListen(address, errno);
   std::vector<Listener> listeners;
   listeners.emplace_back(kj::mv(fd), address);

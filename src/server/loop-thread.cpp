@@ -18,6 +18,9 @@ namespace capstan::server {
 
 namespace {
 
+// Time for one too many to hear that it is.
+constexpr kj::Duration REFUSED_DEADLINE = 5 * kj::SECONDS;
+
 kj::Duration nanoseconds(uint64_t count) { return int64_t(count) * kj::NANOSECONDS; }
 
 // One connection from its first byte to its last.
@@ -59,11 +62,10 @@ class ServedConnection {
 
   static kj::Own<ConnectionContext> newContext(ServerState& server, kj::Timer& timer, const PeerIdentity& peer,
                                                bool refused) {
-    auto scope = kj::refcounted<files::ConnectionScope>();
+    auto scope = kj::refcounted<CountedScope>(server.registry);
     scope->openFilesLimit = OPEN_FILES_LIMIT;
     scope->uploadsLimit = UPLOADS_LIMIT;
     scope->grantId = "owner";
-    scope->totals = &server.totals;
     scope->shuttingDown = server.draining;
     auto authentication = peer.isUnix                                             ? schema::Authentication::SAME_USER
                           : server.options.authentication == Authentication::NONE ? schema::Authentication::NONE
@@ -72,12 +74,20 @@ class ServedConnection {
   }
 
   kj::Promise<void> whenLoginIsLate() {
-    return timer.afterDelay(nanoseconds(context->server.options.loginDeadline)).then([this]() -> kj::Promise<void> {
+    auto deadline = nanoseconds(context->server.options.loginDeadline);
+    if (context->refused) deadline = kj::min(deadline, REFUSED_DEADLINE);
+    return timer.afterDelay(deadline).then([this]() -> kj::Promise<void> {
       // `this` outlives the promise: the loop destroys both together, the promise first.
       if (context->everLoggedIn && !context->refused) return kj::NEVER_DONE;
       reason = "it did not log in in time";
       return kj::READY_NOW;
     });
+  }
+
+  // A transfer whose other end has stalled is not idleness.
+  bool isTransferring() const {
+    auto& totals = *context->scope->totals;
+    return totals.uploads.load() > 0 || totals.downloads.load() > 0;
   }
 
   kj::Promise<void> whenIdle() {
@@ -86,7 +96,7 @@ class ServedConnection {
     messagesBefore = registered.counters.messagesReceived.load(std::memory_order_relaxed);
     return timer.afterDelay(nanoseconds(limit)).then([this]() -> kj::Promise<void> {
       uint64_t messages = registered.counters.messagesReceived.load(std::memory_order_relaxed);
-      if (messages != messagesBefore) return whenIdle();
+      if (messages != messagesBefore || isTransferring()) return whenIdle();
       reason = "it was idle for too long";
       return kj::READY_NOW;
     });
@@ -149,15 +159,28 @@ LoopThread::LoopThread(ServerState& server) : server(server) {
   std::promise<void> started;
   thread = std::thread([this, &started]() {
     pthread_setname_np(pthread_self(), "capstan-loop");
-    run([this, &started](Loop& theLoop, kj::Own<const kj::Executor> theExecutor,
-                         kj::Own<kj::CrossThreadPromiseFulfiller<void>> theStop) {
-      loop = &theLoop;
-      executor = kj::mv(theExecutor);
-      stop = kj::mv(theStop);
-      started.set_value();
+    bool ready = false;
+    auto failure = kj::runCatchingExceptions([&]() {
+      run([&](Loop& theLoop, kj::Own<const kj::Executor> theExecutor,
+              kj::Own<kj::CrossThreadPromiseFulfiller<void>> theStop) {
+        loop = &theLoop;
+        executor = kj::mv(theExecutor);
+        stop = kj::mv(theStop);
+        ready = true;
+        started.set_value();
+      });
     });
+    KJ_IF_MAYBE (exception, failure) {
+      if (ready) kj::throwFatalException(kj::mv(*exception));
+      started.set_exception(std::make_exception_ptr(*exception));
+    }
   });
-  started.get_future().wait();
+  try {
+    started.get_future().get();
+  } catch (...) {
+    thread.join();
+    throw;
+  }
 }
 
 LoopThread::~LoopThread() noexcept(false) {
@@ -178,6 +201,7 @@ void LoopThread::run(
 kj::Promise<void> LoopThread::adopt(kj::AutoCloseFd socket, PeerIdentity peer, bool refused) {
   connections.fetch_add(1, std::memory_order_relaxed);
   return executor->executeAsync([this, socket = kj::mv(socket), peer = std::move(peer), refused]() mutable {
+    KJ_ON_SCOPE_FAILURE(connections.fetch_sub(1, std::memory_order_relaxed));
     loop->adopt(kj::mv(socket), peer, refused);
   });
 }

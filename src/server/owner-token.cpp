@@ -54,6 +54,10 @@ Result<OwnerToken> OwnerToken::loadOrMake(const std::string& stateFolder) {
 
   struct stat status;
   if (stat(token.path.c_str(), &status) < 0) return errorFromErrno(errno, "cannot read the token file", token.path);
+  if (status.st_uid != geteuid()) {
+    return errorAt(ErrorCode::DENIED, token.path, "the token file ",
+                   " belongs to another user, who may know the token; choose another folder with --state");
+  }
   if ((status.st_mode & 077) != 0) {
     return errorAt(ErrorCode::DENIED, token.path, "others may read the token file ", "; run: chmod 600 on it");
   }

@@ -49,6 +49,23 @@ ConnectionRegistry::Totals ConnectionRegistry::totals() const {
   return result;
 }
 
+ConnectionRegistry::Holdings::Holdings(ConnectionRegistry& registry) : registry(registry) {
+  registry.state.lockExclusive()->holdings.insert(this);
+}
+
+ConnectionRegistry::Holdings::~Holdings() { registry.state.lockExclusive()->holdings.erase(this); }
+
+ConnectionRegistry::Held ConnectionRegistry::held() const {
+  auto locked = state.lockShared();
+  Held result;
+  for (const Holdings* each : locked->holdings) {
+    result.openFiles += each->totals.openFiles.load(std::memory_order_relaxed);
+    result.uploads += each->totals.uploads.load(std::memory_order_relaxed);
+    result.downloads += each->totals.downloads.load(std::memory_order_relaxed);
+  }
+  return result;
+}
+
 void fillServerInfo(schema::ServerInfo::Builder info, const ServerState& state, schema::Authentication authentication) {
   info.setName("capstan");
   info.setVersion(CAPSTAN_VERSION);
@@ -76,9 +93,10 @@ void fillStatus(schema::Status::Builder status, const ServerState& state, schema
   status.setConnections(state.registry.open());
   status.setConnectionsAccepted(state.registry.accepted());
   status.setSessions(state.sessions.load());
-  status.setUploads(state.totals.uploads.load());
-  status.setDownloads(state.totals.downloads.load());
-  status.setOpenFiles(state.totals.openFiles.load());
+  auto held = state.registry.held();
+  status.setUploads(held.uploads);
+  status.setDownloads(held.downloads);
+  status.setOpenFiles(held.openFiles);
   auto wire = state.registry.totals();
   status.setBytesReceived(wire.bytesReceived);
   status.setBytesSent(wire.bytesSent);

@@ -42,17 +42,43 @@ class ConnectionRegistry {
     uint64_t bytesReceived = 0, bytesSent = 0, messagesReceived = 0;
   };
   Totals totals() const;
+
+  // What one connection holds of files. Counts as long as it lives.
+  class Holdings {
+   public:
+    explicit Holdings(ConnectionRegistry& registry);
+    ~Holdings();
+    KJ_DISALLOW_COPY(Holdings);
+
+    files::ConnectionScope::Totals totals;
+
+   private:
+    ConnectionRegistry& registry;
+  };
+  struct Held {
+    uint32_t openFiles = 0, uploads = 0, downloads = 0;
+  };
+  Held held() const;
+
   uint32_t open() const { return openNow.load(std::memory_order_relaxed); }
   uint64_t accepted() const { return acceptedEver.load(std::memory_order_relaxed); }
 
  private:
   struct State {
     std::set<const Entry*> live;
+    std::set<const Holdings*> holdings;
     Totals finished;
   };
   kj::MutexGuarded<State> state;
   std::atomic<uint32_t> openNow{0};
   std::atomic<uint64_t> acceptedEver{0};
+};
+
+// A scope with totals of its own, so that one connection's transfers can be told from another's.
+struct CountedScope final : public files::ConnectionScope {
+  ConnectionRegistry::Holdings holdings;
+
+  explicit CountedScope(ConnectionRegistry& registry) : holdings(registry) { totals = &holdings.totals; }
 };
 
 struct ServerState {
@@ -68,7 +94,6 @@ struct ServerState {
 
   // thread-safe
   ConnectionRegistry registry;
-  files::ConnectionScope::Totals totals;
   std::atomic<uint32_t> sessions{0};
   std::atomic<bool> draining{false};
 

@@ -4,14 +4,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <climits>
-#include <cstdlib>
+#include <filesystem>
 #include <thread>
 
 #include <capstan/base/file.h>
 #include <capstan/base/log.h>
 #include <capstan/base/path.h>
 #include <capstan/base/text.h>
+#include <capstan/rpc/outcome.h>
 #include <capstan/server/acceptor.h>
 #include <capstan/server/loop-thread.h>
 #include <capstan/server/server-state.h>
@@ -23,9 +23,11 @@ namespace {
 constexpr unsigned POOL_THREADS = 8;
 constexpr size_t POOL_QUEUE = 4096;
 
+// Absolute and without symlinks, as far as it exists.
 std::string absolute(const std::string& path) {
-  char buffer[PATH_MAX];
-  return realpath(path.c_str(), buffer) != nullptr ? buffer : std::string();
+  std::error_code problem;
+  auto result = std::filesystem::weakly_canonical(std::filesystem::absolute(path, problem), problem);
+  return problem ? path : result.string();
 }
 
 Status checkRoot(const std::string& root) {
@@ -37,15 +39,14 @@ Status checkRoot(const std::string& root) {
 
 // State that lies in the served folder would be served: secrets included.
 Status checkState(const std::string& root, const std::string& state) {
-  auto made = makeDirectories(state);
-  if (!made.ok()) return made;
   std::string rootPath = absolute(root), statePath = absolute(state);
-  std::string reserved = joinPath(rootPath, STATE_FOLDER);
+  if (rootPath == "/") rootPath.clear();  // everything is within
+  std::string reserved = rootPath + "/" + std::string(STATE_FOLDER);
   if (isWithin(statePath, rootPath) && !isWithin(statePath, reserved)) {
     return errorAt(ErrorCode::INVALID_ARGUMENT, state, "the state folder ",
                    " lies in the served folder, where everybody could read it; choose another with --state");
   }
-  return okStatus();
+  return makeDirectories(state);
 }
 
 void raiseDescriptorLimit() {
@@ -87,7 +88,8 @@ class ServerImpl final : public Server {
   }
 
   Activity activity() const override {
-    return {state->registry.open(), state->totals.uploads.load(), state->totals.downloads.load()};
+    auto held = state->registry.held();
+    return {state->registry.open(), held.uploads, held.downloads};
   }
 
  private:
@@ -115,6 +117,7 @@ Result<std::unique_ptr<Server>> Server::start(ServerOptions options, kj::UnixEve
   auto usable = checkRoot(options.root);
   if (usable.ok()) usable = checkState(options.root, options.stateFolder);
   if (!usable.ok()) return usable.error();
+  options.root = absolute(options.root);
   auto token = OwnerToken::loadOrMake(options.stateFolder);
   if (!token.ok()) return token.error();
   raiseDescriptorLimit();
@@ -137,7 +140,18 @@ Result<std::unique_ptr<Server>> Server::start(ServerOptions options, kj::UnixEve
   auto folder = files::ServedFolder::open(std::move(folderOptions), *state->pool);
   if (!folder.ok()) return folder.error();
   state->folder = std::move(*folder);
-  return std::unique_ptr<Server>(std::make_unique<ServerImpl>(std::move(state), std::move(listeners), port, timer));
+  unsigned threads = state->threads;
+  std::unique_ptr<Server> server;
+  KJ_IF_MAYBE (exception, kj::runCatchingExceptions([&]() {
+                 server = std::make_unique<ServerImpl>(std::move(state), std::move(listeners), port, timer);
+               })) {
+    return Error{ErrorCode::OVERLOADED,
+                 "cannot start " + std::to_string(threads) + " event loops (" +
+                     rpc::errorFromException(*exception).message +
+                     "); raise the limit of open files (ulimit -n), or choose fewer with --threads",
+                 {}};
+  }
+  return server;
 }
 
 }  // namespace capstan::server

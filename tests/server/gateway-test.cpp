@@ -16,7 +16,7 @@ struct GatewayAlone {
   kj::TimerImpl timer{kj::origin<kj::TimePoint>()};
   BlockingPool pool{{.threads = 1, .queueLimit = 1}};
   ServerState state{ServerOptions(), makeToken(base.path())};
-  kj::Own<files::ConnectionScope> scope = kj::refcounted<files::ConnectionScope>();
+  kj::Own<files::ConnectionScope> scope = kj::refcounted<CountedScope>(state.registry);
   // Destroyed before all that calls still under way may hold.
   kj::EventLoop loop;
   kj::WaitScope waitScope{loop};
@@ -24,7 +24,6 @@ struct GatewayAlone {
 
   explicit GatewayAlone(bool refused = false) {
     state.folder = std::make_unique<files::FakeFolder>(files::FolderOptions());
-    scope->totals = &state.totals;
     auto context = kj::refcounted<ConnectionContext>(state, timer, "somebody", schema::Authentication::TOKEN, refused,
                                                      kj::addRef(*scope));
     peers.emplace(capnp::Capability::Client(newGateway(kj::mv(context))));

@@ -124,15 +124,20 @@ TEST(Limits, LeavePeersThatVanishInTheMiddleWithoutConsequence) {
   EXPECT_TRUE(serving.eventually([&]() { return serving.server->activity().connections == 1; }));
 }
 
-// Lowers the limit of open descriptors to the lowest that is free, so that the next one cannot be opened.
+int lowestFree() {
+  int lowest = dup(0);
+  close(lowest);
+  return lowest;
+}
+
+// Lowers the limit of open descriptors, to the lowest that is free if not told otherwise, so that the next one cannot
+// be opened.
 class NoDescriptors {
  public:
-  explicit NoDescriptors(rlim_t spare = 0) {
+  explicit NoDescriptors(int limit = lowestFree()) {
     getrlimit(RLIMIT_NOFILE, &before);
-    int lowest = dup(0);
-    close(lowest);
     rlimit lowered = before;
-    lowered.rlim_cur = rlim_t(lowest) + spare;
+    lowered.rlim_cur = rlim_t(limit);
     setrlimit(RLIMIT_NOFILE, &lowered);
   }
   ~NoDescriptors() { setrlimit(RLIMIT_NOFILE, &before); }
@@ -176,6 +181,53 @@ TEST(Limits, OfDescriptorsTurnNewcomersAwayAndDoNotEndListening) {
   EXPECT_THAT(serving.log.text(), HasSubstr("turned away"));
   auto after = serving.connect();
   EXPECT_EQ(after.codeOfLogin(serving.token()), ErrorCode::UNSET);
+}
+
+TEST(Limits, OfDescriptorsLetThoseInWhoWaitedOnceThereIsRoomAgain) {
+  Serving serving;
+  serving.start();
+  RawSocket newcomer;
+  {
+    // Not even the descriptor held back is of use.
+    NoDescriptors none(3);
+    ASSERT_TRUE(newcomer.connectTo(serving.server->addresses()[0]));
+    ASSERT_TRUE(serving.eventually([&]() { return serving.log.contains("ulimit -n"); }));
+  }
+  // Nobody else comes, so there is nothing to wake the acceptor but itself.
+  TestClient client(serving.io.waitScope, serving.io.lowLevelProvider->wrapSocketFd(kj::mv(newcomer.fd)));
+  auto hello = client.gateway.helloRequest().send();
+  serving.inTime(hello.ignoreResult());
+}
+
+// Exits with 0 if the error is the right one.
+[[noreturn]] void startWithFewDescriptors() {
+  Serving serving;
+  serving.options.threads = 64;
+  rlimit few{60, 60};
+  setrlimit(RLIMIT_NOFILE, &few);
+  Error error = serving.failure();
+  bool named = error.message.find("--threads") != std::string::npos;
+  _exit(error.code == ErrorCode::OVERLOADED && named ? 0 : 1);
+}
+
+TEST(Limits, OfDescriptorsThatAreTooLowForTheLoopsAreAnError) {
+  EXPECT_EXIT(startWithFewDescriptors(), testing::ExitedWithCode(0), "");
+}
+
+TEST(Limits, OfIdlenessDoNotEndATransfer) {
+  Serving serving;
+  serving.options.idleTimeout = 50 * MILLISECOND;
+  serving.start();
+  auto client = serving.connect();
+  kj::Maybe<schema::Upload::Client> upload = client.upload(serving.token());
+  auto other = serving.connect();
+  other.hello();
+  auto gone = client.connection->onDisconnect();
+  serving.inTime(other.connection->onDisconnect());
+  serving.io.provider->getTimer().afterDelay(150 * kj::MILLISECONDS).wait(serving.io.waitScope);
+  EXPECT_FALSE(gone.poll(serving.io.waitScope));
+  upload = nullptr;
+  serving.inTime(kj::mv(gone));
 }
 
 }  // namespace

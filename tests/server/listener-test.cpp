@@ -7,6 +7,8 @@
 #include <sys/un.h>
 
 #include <cstring>
+#include <mutex>
+#include <thread>
 
 #include "serving.h"
 
@@ -34,14 +36,17 @@ Error failure(const std::string& text) {
   return {};
 }
 
-// A socket's file as a killed server leaves it: nobody answers there.
-void leaveStaleSocket(const std::string& path, int type = SOCK_STREAM) {
+kj::AutoCloseFd bindSocket(const std::string& path, int type) {
   kj::AutoCloseFd fd(socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
   sockaddr_un raw{};
   raw.sun_family = AF_UNIX;
   strncpy(raw.sun_path, path.c_str(), sizeof(raw.sun_path) - 1);
   KJ_SYSCALL(bind(fd, reinterpret_cast<sockaddr*>(&raw), sizeof(raw)));
+  return fd;
 }
+
+// A socket's file as a killed server leaves it: nobody answers there.
+void leaveStaleSocket(const std::string& path) { bindSocket(path, SOCK_STREAM); }
 
 bool isThere(const std::string& path) {
   struct stat status;
@@ -135,6 +140,32 @@ TEST(Listener, LeavesAFileThatIsNoSocketAlone) {
   folder.base.write("s.sock", "precious");
   EXPECT_THAT(failure(folder.address).message, HasSubstr("no socket"));
   EXPECT_EQ(folder.base.read("s.sock"), "precious");
+}
+
+TEST(Listener, LeavesTheSocketOfAnotherKindOfServiceAlone) {
+  Folder folder;
+  kj::AutoCloseFd service = bindSocket(folder.path, SOCK_DGRAM);
+  EXPECT_EQ(failure(folder.address).code, ErrorCode::IO);
+  EXPECT_TRUE(isThere(folder.path));
+}
+
+TEST(Listener, IsOneOfThoseThatStartAtOnce) {
+  for (unsigned round = 0; round < 50; ++round) {
+    Folder folder;
+    leaveStaleSocket(folder.path);
+    std::mutex mutex;
+    std::vector<std::vector<Listener>> winners;
+    std::vector<std::thread> threads;
+    for (unsigned i = 0; i < 4; ++i) {
+      threads.emplace_back([&]() {
+        auto listeners = listenOn(addressOf(folder.address), false);
+        std::lock_guard lock(mutex);
+        if (listeners.ok()) winners.push_back(std::move(*listeners));
+      });
+    }
+    for (auto& thread : threads) thread.join();
+    EXPECT_EQ(winners.size(), 1u);
+  }
 }
 
 TEST(Listener, DoesNotRemoveASocketThatHasTakenItsPlace) {

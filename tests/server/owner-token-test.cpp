@@ -107,6 +107,14 @@ TEST(OwnerToken, IsRefusedIfOthersMayReadIt) {
   }
 }
 
+TEST(OwnerToken, IsRefusedIfItIsAnotherUsers) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can give files away";
+  files::TempFolder folder;
+  ASSERT_TRUE(OwnerToken::loadOrMake(folder.path()).ok());
+  KJ_SYSCALL(chown((folder / "owner.token").c_str(), 12345, 12345));
+  EXPECT_EQ(failure(folder).code, ErrorCode::DENIED);
+}
+
 TEST(OwnerToken, IsRefusedIfItIsNone) {
   for (auto content : {"", "abc", "this is a secret that must not be shown"}) {
     files::TempFolder folder;

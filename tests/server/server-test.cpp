@@ -151,6 +151,14 @@ TEST(Server, LogsWhoComesAndGoesAndHowManyAreThere) {
   EXPECT_THAT(serving.log.text(), Not(HasSubstr("visitor\n"))) << "a client's name forges no line";
 }
 
+TEST(Server, LogsAClientsNameUpToALength) {
+  Serving serving;
+  serving.start();
+  { serving.connect().login(serving.token(), "n\xc3\xa4me\x1b" + std::string(100, 'x')).wait(serving.io.waitScope); }
+  ASSERT_TRUE(serving.eventually([&]() { return serving.log.contains("disconnected"); }));
+  EXPECT_THAT(serving.log.text(), HasSubstr("(n\xc3\xa4me\\x1b" + std::string(59, 'x') + ")"));
+}
+
 TEST(Server, GivesFiguresOfAllLoops) {
   Serving serving;
   serving.options.cacheBytes = 12345;
@@ -236,6 +244,27 @@ TEST(Server, RefusesStateThatWouldBeServed) {
   serving.base.link("way-in", "root");
   serving.options.stateFolder = serving.base / "way-in/state";
   EXPECT_EQ(serving.failure().code, ErrorCode::INVALID_ARGUMENT);
+}
+
+TEST(Server, RefusesStateThatWouldBeServedWithEverything) {
+  Serving serving;
+  serving.options.root = "/";
+  serving.options.stateFolder = serving.base / "new-state";
+  EXPECT_EQ(serving.failure().code, ErrorCode::INVALID_ARGUMENT);
+  EXPECT_FALSE(std::filesystem::exists(serving.base / "new-state")) << "nothing was made before it was refused";
+}
+
+TEST(Server, NamesTheServedFolderInFull) {
+  Serving serving;
+  std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(serving.options.root);
+  std::string full = std::filesystem::canonical(".");
+  serving.options.root = ".";
+  serving.start();
+  std::filesystem::current_path(before);
+  auto client = serving.connect();
+  auto answer = client.session(serving.token()).statusRequest().send().wait(serving.io.waitScope);
+  EXPECT_EQ(std::string(answer.getStatus().getRoot().cStr()), full);
 }
 
 TEST(Server, KeepsItsStateInTheReservedFolderIfItIsTold) {

@@ -17,6 +17,7 @@
 #include <capstan/client/cli/exit-status.h>
 #include <capstan/client/cli/output.h>
 #include <capstan/rpc/address.h>
+#include <capstan/rpc/event-loop.h>
 #include <capstan/server/sd-notify.h>
 #include <capstan/server/server.h>
 
@@ -25,6 +26,7 @@ namespace capstan::cli {
 namespace {
 
 constexpr uint64_t MAX_THREADS = 256;
+constexpr int ENDING_SIGNALS[] = {SIGTERM, SIGINT, SIGHUP};
 
 Result<std::vector<rpc::Address>> addressesToListenOn(const std::vector<std::string>& written) {
   std::vector<rpc::Address> addresses;
@@ -75,6 +77,12 @@ void greet(const ServeOptions& options, const std::string& root, bool withToken,
   fputs(text.c_str(), stderr);
 }
 
+kj::Promise<siginfo_t> whenSignalled(kj::UnixEventPort& port) {
+  kj::Promise<siginfo_t> any = kj::NEVER_DONE;
+  for (int each : ENDING_SIGNALS) any = any.exclusiveJoin(port.onSignal(each));
+  return any;
+}
+
 // Drains; a second signal ends the process at once, without a destructor: everything on disk is made for that.
 int drain(server::Server& server, ReadyFile& ready, kj::AsyncIoContext& io, int signal) {
   ready.remove();
@@ -85,8 +93,7 @@ int drain(server::Server& server, ReadyFile& ready, kj::AsyncIoContext& io, int 
     log::info("draining: letting ", activity.uploads, " uploads and ", activity.downloads,
               " downloads finish; interrupt again to end at once");
   }
-  auto& port = io.unixEventPort;
-  auto impatient = port.onSignal(SIGINT).exclusiveJoin(port.onSignal(SIGTERM)).then([&ready, status](siginfo_t&& info) {
+  auto impatient = whenSignalled(io.unixEventPort).then([&ready, status](siginfo_t&& info) {
     ready.remove();
     _exit(info.si_signo == SIGINT ? 130 : status);
   });
@@ -118,6 +125,7 @@ Result<server::ServerOptions> translated(const ServeOptions& options) {
   auto authentication = oneOf(options.authentication, server::Authentication::TOKEN, "--auth",
                               {{"token", server::Authentication::TOKEN}, {"none", server::Authentication::NONE}});
   if (!authentication.ok()) return authentication.error();
+  if (options.maxConnections == 0u) return Error{ErrorCode::INVALID_ARGUMENT, "--max-connections takes 1 or more", {}};
   result.root = options.root.value_or(".");
   result.stateFolder = options.state.value_or(userStateFolder());
   result.listen = std::move(*addresses);
@@ -132,14 +140,23 @@ Result<server::ServerOptions> translated(const ServeOptions& options) {
   return result;
 }
 
+void complain(const ServeOptions& options, const Error& error) {
+  std::string line = options.json ? errorAsJson(kebabCase(error.code), error.message, error.path)
+                                  : "capstan: " + std::string(kebabCase(error.code)) + ": " + error.message;
+  fputs((line + "\n").c_str(), stderr);
+}
+
 Result<int> run(const ServeOptions& options) {
   auto wanted = translated(options);
-  if (!wanted.ok()) return wanted.error();
+  if (!wanted.ok()) {
+    complain(options, wanted.error());
+    return USAGE;
+  }
   std::string root = wanted->root;
   bool withToken = wanted->authentication == server::Authentication::TOKEN;
 
-  kj::UnixEventPort::captureSignal(SIGTERM);
-  kj::UnixEventPort::captureSignal(SIGINT);
+  rpc::setUpMalloc();
+  for (int each : ENDING_SIGNALS) kj::UnixEventPort::captureSignal(each);
   signal(SIGPIPE, SIG_IGN);
   auto io = kj::setupAsyncIo();
   auto server = server::Server::start(std::move(*wanted), io.unixEventPort, io.provider->getTimer());
@@ -151,8 +168,7 @@ Result<int> run(const ServeOptions& options) {
   greet(options, root, withToken, **server);
   server::notifySystemd("READY=1\nSTATUS=Serving");
 
-  auto& port = io.unixEventPort;
-  auto signal = port.onSignal(SIGTERM).exclusiveJoin(port.onSignal(SIGINT)).wait(io.waitScope);
+  auto signal = whenSignalled(io.unixEventPort).wait(io.waitScope);
   return drain(**server, ready, io, signal.si_signo);
 }
 
@@ -162,11 +178,8 @@ int serve(const ServeOptions& options) {
   log::setLevel(options.quiet ? log::Level::WARNING : options.verbose ? log::Level::DEBUG : log::Level::INFO);
   auto status = run(options);
   if (status.ok()) return *status;
-  const Error& error = status.error();
-  std::string line = options.json ? errorAsJson(kebabCase(error.code), error.message, error.path)
-                                  : "capstan: " + std::string(kebabCase(error.code)) + ": " + error.message;
-  fputs((line + "\n").c_str(), stderr);
-  return exitStatusOf(error.code);
+  complain(options, status.error());
+  return exitStatusOf(status.error().code);
 }
 
 }  // namespace capstan::cli
