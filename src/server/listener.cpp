@@ -10,13 +10,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <memory>
 
 #include <capstan/base/file.h>
 #include <capstan/base/text.h>
-#include <capstan/base/user-dirs.h>
 
 namespace capstan::server {
 
@@ -145,9 +145,10 @@ Result<std::vector<Listener>> listenOnUnix(const rpc::Address& address) {
   memcpy(raw.sun_path, address.path.data(), address.path.size());
   socklen_t size = sizeof(raw);
 
-  if (address.path == defaultSocketPath() && address.path.starts_with("/tmp/")) {
-    auto folder = ensureOwnFolder(address.path.substr(0, address.path.rfind('/')));
-    if (!folder.ok()) return folder.error();
+  std::string folder = address.path.substr(0, std::max<size_t>(address.path.rfind('/') + 1, 1) - 1);
+  if (folder == "/tmp/capstan-" + std::to_string(getuid())) {
+    auto own = ensureOwnFolder(folder);
+    if (!own.ok()) return own.error();
   }
   auto lock = lockFolderOf(address.path);
   struct stat status;
