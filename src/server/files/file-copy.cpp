@@ -35,16 +35,16 @@ Result<bool> FileCopy::step() {
     if (ftruncate(target, status.st_size) < 0) return failed();  // a hole at the end counts
   }
   if (position >= size) return true;
-  off_t data = lseek(source, off_t(position), SEEK_DATA);
-  if (data < 0 && errno == ENXIO) return true;  // nothing but a hole up to the end
-  off_t hole = data < 0 ? -1 : lseek(source, data, SEEK_HOLE);
-  if (hole < 0) {  // the file system cannot tell holes
-    data = off_t(position);
-    hole = off_t(size);
+  if (position >= dataEnd) {
+    off_t data = lseek(source, off_t(position), SEEK_DATA);
+    if (data < 0 && errno == ENXIO) return true;  // nothing but a hole up to the end
+    off_t hole = data < 0 ? -1 : lseek(source, data, SEEK_HOLE);
+    bool known = hole >= 0;  // else the file system cannot tell holes
+    position = known ? std::max(position, uint64_t(data)) : position;
+    dataEnd = known ? std::min(uint64_t(hole), size) : size;
+    if (position >= size) return true;
   }
-  position = std::max(position, uint64_t(data));
-  if (position >= size) return true;
-  return copyRange(std::min({uint64_t(hole), size, position + SLICE_BYTES}));
+  return copyRange(std::min(dataEnd, position + SLICE_BYTES));
 }
 
 Result<bool> FileCopy::copyRange(uint64_t end) {

@@ -33,6 +33,7 @@ class FileCopy {
   std::string path;
   uint64_t size = 0;
   uint64_t position = 0;
+  uint64_t dataEnd = 0;  // where the hole begins that follows; asking for it takes long in some file systems
   bool begun = false;
   bool byHand = false;
 };
