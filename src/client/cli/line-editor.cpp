@@ -95,9 +95,10 @@ void LineEditor::Impl::open() {
   el_set(editor, EL_HIST, ::history, history);
   el_set(editor, EL_GETCFN, &getCharacter);
   el_source(editor, nullptr);
-  el_set(editor, EL_ADDFN, "capstan-complete", "complete a word", &onTab);
+  // The wide form, because the other one leaks copies of the names.
+  el_wset(editor, EL_ADDFN, L"capstan-complete", L"complete a word", &onTab);
   el_set(editor, EL_BIND, "^I", "capstan-complete", nullptr);
-  el_set(editor, EL_ADDFN, "capstan-interrupt", "give up this line", &onInterrupt);
+  el_wset(editor, EL_ADDFN, L"capstan-interrupt", L"give up this line", &onInterrupt);
   el_set(editor, EL_BIND, "^C", "capstan-interrupt", nullptr);
   el_set(editor, EL_BIND, "^R", "em-inc-search-prev", nullptr);
 }
