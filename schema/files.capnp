@@ -184,9 +184,10 @@ interface File {
 
 interface ByteSink {
   # Takes a sequence of bytes in order. Calls may be sent without waiting for the ones before; the capability's
-  # flow control limits how much is in flight. If one of the streaming calls fails, it throws, and so do, as Cap'n Proto
-  # has it, all later calls on this capability, `end` and Upload.commit included. The exception's description is then
-  # "[CODE] sentence", the code as in "no-space", where the reason is an Error.
+  # flow control limits how much is in flight. If one of the streaming calls fails, it throws, and all later ones do;
+  # `end` and Upload.commit then answer why, or, where the implementation lets Cap'n Proto break the whole capability,
+  # throw the same. The exception's description is "[CODE] sentence", the code as in "no-space", where the reason is an
+  # Error.
 
   write @0 (data :Data) -> stream;
   # At most Limits.message less 64 KiB; Limits.writeChunk serves best.

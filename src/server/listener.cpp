@@ -99,19 +99,6 @@ Result<std::vector<Listener>> listenOnTcp(const rpc::Address& address, bool inse
   return listeners;
 }
 
-// The folder of the default socket where there is no runtime folder: in /tmp, where others may have made it first.
-Status ensureOwnFolder(const std::string& folder) {
-  if (mkdir(folder.c_str(), 0700) < 0 && errno != EEXIST) return errorFromErrno(errno, "cannot make", folder);
-  struct stat status;
-  if (lstat(folder.c_str(), &status) < 0) return errorFromErrno(errno, "cannot use", folder);
-  if (!S_ISDIR(status.st_mode) || status.st_uid != geteuid() || (status.st_mode & 077) != 0) {
-    return errorAt(ErrorCode::DENIED, folder, "",
-                   " is not a folder of this user's that only this user may enter; "
-                   "remove it, or choose a socket with --listen unix:PATH");
-  }
-  return okStatus();
-}
-
 // Only a refusal proves that nobody has the socket any more: a full backlog, missing permission, a socket of another
 // type (systemd's, say) or no descriptor left for the question prove nothing.
 bool isLeftOver(const sockaddr_un& address, socklen_t size) {
@@ -185,6 +172,18 @@ Listener::~Listener() {
   if (lstat(bound.path.c_str(), &status) == 0 && status.st_dev == device && status.st_ino == inode) {
     unlink(bound.path.c_str());
   }
+}
+
+Status ensureOwnFolder(const std::string& folder) {
+  if (mkdir(folder.c_str(), 0700) < 0 && errno != EEXIST) return errorFromErrno(errno, "cannot make", folder);
+  struct stat status;
+  if (lstat(folder.c_str(), &status) < 0) return errorFromErrno(errno, "cannot use", folder);
+  if (!S_ISDIR(status.st_mode) || status.st_uid != geteuid() || (status.st_mode & 077) != 0) {
+    return errorAt(ErrorCode::DENIED, folder, "",
+                   " is not a folder of this user's that only this user may enter; "
+                   "remove it, or choose a socket with --listen unix:PATH");
+  }
+  return okStatus();
 }
 
 Result<std::vector<Listener>> listenOn(const rpc::Address& address, bool insecure) {

@@ -38,6 +38,10 @@ class Listener {
 // folder of the default socket is made, and has to belong to this user.
 Result<std::vector<Listener>> listenOn(const rpc::Address& address, bool insecure);
 
+// Makes a folder that only this user may enter, or checks that it is one: for the default socket where there is no
+// runtime folder, in /tmp, where others may have made it first. `denied` if it is somebody else's, a symlink, or open.
+Status ensureOwnFolder(const std::string& folder);
+
 // Who is at the other end of an accepted socket.
 struct PeerIdentity {
   std::string name;  // for the log: "127.0.0.1:50123", or "uid 1000, process 4711"
