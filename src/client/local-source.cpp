@@ -37,7 +37,8 @@ Result<LocalSource> LocalSource::open(int folder, const std::string& relative, c
   return source;
 }
 
-LocalSource::Piece LocalSource::pieceAt(uint64_t position) const {
+LocalSource::Piece LocalSource::pieceAt(uint64_t position) {
+  if (position >= dataBegin && position < dataEnd) return {dataEnd - position, false};
   off_t data = lseek(fd, position, SEEK_DATA);
   if (data < 0) {
     // ENXIO: nothing but a hole up to the end.
@@ -46,6 +47,8 @@ LocalSource::Piece LocalSource::pieceAt(uint64_t position) const {
   if (uint64_t(data) > position) return {std::min<uint64_t>(data, bytes) - position, true};
   off_t hole = lseek(fd, position, SEEK_HOLE);
   uint64_t end = hole < 0 || uint64_t(hole) <= position ? bytes : std::min<uint64_t>(hole, bytes);
+  dataBegin = position;
+  dataEnd = end;
   return {end - position, false};
 }
 
@@ -56,7 +59,7 @@ Status LocalSource::read(void* buffer, uint64_t size, uint64_t position) const {
   return okStatus();
 }
 
-Status LocalSource::hash(Hasher& hasher, uint64_t from, uint64_t to) const {
+Status LocalSource::hash(Hasher& hasher, uint64_t from, uint64_t to) {
   std::vector<char> buffer;
   while (from < to) {
     Piece piece = pieceAt(from);

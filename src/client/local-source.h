@@ -27,11 +27,11 @@ class LocalSource {
     bool hole = false;
   };
   // What begins at `position`, which is before the end. Without support by the file system all is data.
-  Piece pieceAt(uint64_t position) const;
+  Piece pieceAt(uint64_t position);
   // Exactly `size` bytes; `changed` if they are not there any more.
   Status read(void* buffer, uint64_t size, uint64_t position) const;
   // Adds the content from `from` to `to` to the hash.
-  Status hash(Hasher& hasher, uint64_t from, uint64_t to) const;
+  Status hash(Hasher& hasher, uint64_t from, uint64_t to);
 
   // Ok while size and times are what they were, else `changed`.
   Status checkUnchanged() const;
@@ -47,6 +47,10 @@ class LocalSource {
   int64_t changeTime = 0;
   uint64_t device = 0;
   uint64_t inode = 0;
+  // Data as the file system told last. It is asked once for each extent: on tmpfs the answer takes as long as the
+  // extent.
+  uint64_t dataBegin = 0;
+  uint64_t dataEnd = 0;
 
   Error changed() const;
 };

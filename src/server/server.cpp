@@ -103,7 +103,8 @@ class ServerImpl final : public Server {
   // looks, so that answers get out.
   kj::Promise<void> whenQuiet(unsigned quietLooks = 0) {
     auto now = activity();
-    bool quiet = now.uploads == 0 && now.downloads == 0 && state->pool->pending() == 0;
+    bool quiet =
+        now.uploads == 0 && now.downloads == 0 && state->pool->pending() == 0 && state->folder->figures().pending == 0;
     if (now.connections == 0 || quietLooks == 2) return kj::READY_NOW;
     return timer.afterDelay(50 * kj::MILLISECONDS).then([this, quiet, quietLooks]() {
       return whenQuiet(quiet ? quietLooks + 1 : 0);

@@ -112,7 +112,9 @@ TEST(FailedCapability, AnswersInheritedMethodsAndThrowsFromStreamingOnes) {
   EXPECT_EQ(errorOf(upload.endRequest().send().wait(loop.waitScope).getOutcome()).path, "a/b");
   KJ_IF_MAYBE (exception, kj::runCatchingExceptions([&]() { upload.writeRequest().send().wait(loop.waitScope); })) {
     EXPECT_EQ(exception->getType(), kj::Exception::Type::FAILED);
-    EXPECT_EQ(exception->getDescription(), "the disk is full");
+    Error error = errorFromException(*exception);
+    EXPECT_EQ(error.code, ErrorCode::NO_SPACE);
+    EXPECT_EQ(error.message, "the disk is full");
   }
   else {
     ADD_FAILURE() << "a streaming method answered";

@@ -59,7 +59,7 @@ TEST(PeerConnection, CarriesCallsAndCountsThem) {
     EXPECT_EQ(gateway.helloRequest().send().wait(loop.waitScope).getInfo().getName(), "capstan");
   }
   settle(loop.waitScope);
-  EXPECT_GE(peers.clientCounters.messagesSent, 20u);  // a call and a finish each
+  EXPECT_GE(peers.clientCounters.messagesSent, 10u);  // a call each; Cap'n Proto 0.9 sends a finish each, too
   EXPECT_EQ(peers.clientCounters.messagesSent, peers.serverCounters.messagesReceived);
   EXPECT_EQ(peers.clientCounters.bytesSent, peers.serverCounters.bytesReceived);
   EXPECT_EQ(peers.serverCounters.messagesSent, peers.clientCounters.messagesReceived);

@@ -26,17 +26,17 @@ std::optional<std::string> variable(const char* name) {
   return value == nullptr || *value == '\0' ? std::nullopt : std::optional<std::string>(value);
 }
 
-// Unix sockets answer at once, or not at all.
+// Asks with a socket of the wrong type: the kernel says so (EPROTOTYPE) if somebody has bound the name, refuses if
+// nobody has any more, and the server is not bothered by a connection that comes to nothing.
 bool somebodyListensAt(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof(address.sun_path)) return false;
   memcpy(address.sun_path, path.data(), path.size());
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return false;
   kj::AutoCloseFd owner(fd);
-  // EAGAIN: its queue is full, so there is one.
-  return connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0 || errno == EAGAIN;
+  return connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) < 0 && errno == EPROTOTYPE;
 }
 
 rpc::Address defaultAddress() {

@@ -82,6 +82,7 @@ struct Committer::Impl {
 
   std::atomic<uint64_t> commits{0};
   std::atomic<uint64_t> rounds{0};
+  std::atomic<uint64_t> pending{0};
   std::thread thread;
 
   Impl(const Root& root, Staging& staging)
@@ -198,6 +199,7 @@ struct Committer::Impl {
       ticket.fulfiller->fulfill(kj::mv(*result));
     }
     ticket.fulfiller = nullptr;
+    --pending;
   }
 };
 
@@ -256,6 +258,7 @@ kj::Promise<Result<Entry>> Committer::submit(Ticket ticket, std::unique_ptr<Muta
   std::lock_guard lock(impl->mutex);
   auto& state = *ticket.state;
   if (impl->ending) return Result<Entry>(shuttingDown());
+  ++impl->pending;
   state.mutation = std::move(mutation);
   state.fulfiller = kj::mv(paf.fulfiller);
   state.phase = Ticket::State::Phase::READY;
@@ -269,7 +272,7 @@ bool Committer::hasPending(const void* connection) const {
 }
 
 Committer::Figures Committer::figures() const {
-  return {impl->commits.load(), impl->disk->flushes(), impl->rounds.load()};
+  return {impl->commits.load(), impl->disk->flushes(), impl->rounds.load(), impl->pending.load()};
 }
 
 Disk& Committer::disk() { return *impl->disk; }

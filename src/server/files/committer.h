@@ -64,6 +64,7 @@ class Committer {
     uint64_t commits = 0;  // mutations made durable
     uint64_t flushes = 0;  // fsync and syncfs calls
     uint64_t rounds = 0;
+    uint64_t pending = 0;  // submitted and not answered yet
   };
   Figures figures() const;
 

@@ -41,7 +41,7 @@ schema::FileStore::Client FolderState::newFileStore(kj::Own<ConnectionScope> sco
 
 FolderFigures FolderState::figures() const {
   auto commits = committer->figures();
-  return {commits.commits, commits.flushes, cache->figures()};
+  return {commits.commits, commits.flushes, commits.pending, cache->figures()};
 }
 
 Result<Entry> FolderState::entryOf(int fd, std::string_view path) const {

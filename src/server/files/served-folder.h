@@ -23,6 +23,7 @@ struct CacheFigures {
 struct FolderFigures {
   uint64_t commits = 0;  // mutations made durable
   uint64_t flushes = 0;  // fsync, fdatasync and syncfs calls that they cost
+  uint64_t pending = 0;  // mutations that are not answered yet
   CacheFigures cache;
 };
 
