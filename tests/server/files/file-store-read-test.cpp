@@ -15,6 +15,7 @@ class FileStoreRead : public ::testing::Test {
  protected:
   ~FileStoreRead() noexcept override {}
 
+  Received received;  // outlives the connections, which may hold sinks to their end
   Served served;
   TempFolder& temp = served.temp;
 
@@ -82,7 +83,6 @@ TEST_F(FileStoreRead, AFailedOpenAnswersTheSameErrorDownThePipeline) {
   read.setCount(1);
   EXPECT_EQ(codeIn(served.wait(read.send()).getOutcome()), ErrorCode::NOT_FOUND);
   EXPECT_EQ(codeIn(served.wait(file.statRequest().send()).getOutcome()), ErrorCode::NOT_FOUND);
-  Received received;
   auto stream = file.streamRequest();
   stream.setSink(kj::heap<RecordingSink>(received));
   EXPECT_EQ(codeIn(served.wait(stream.send()).getOutcome()), ErrorCode::NOT_FOUND);
