@@ -37,6 +37,7 @@ struct Settings {
   bool library = false;
   bool fork = false;
   bool fill = false;
+  uint16_t port = 0;  // of a Capstan server on 127.0.0.1, to be asked instead of one of this program's own
   double seconds = 2;
 };
 Settings settings;
@@ -343,11 +344,20 @@ int run(int argc, char** argv) {
       settings.fill = true;
     else if (word == "--seconds" && i + 1 < argc)
       settings.seconds = atof(argv[++i]);
+    else if (word == "--port" && i + 1 < argc)
+      settings.port = uint16_t(atoi(argv[++i]));
     else
-      return fprintf(stderr, "usage: rpc-bench [--library] [--fork] [--fill] [--seconds N]\n"), 2;
+      return fprintf(stderr, "usage: rpc-bench [--library] [--fork] [--fill] [--seconds N] | --port N\n"), 2;
   }
   setvbuf(stdout, nullptr, _IOLBF, 0);
   rpc::setUpMalloc();
+  if (settings.port != 0) {
+    settings.fork = true;
+    Client client(settings.port);
+    measureLatency(client);
+    measureCallsInFlight(client);
+    return 0;
+  }
   Listener listener;
   if (settings.fork) {
     pid_t child = fork();
