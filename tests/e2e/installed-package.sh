@@ -24,7 +24,7 @@ mv "$work/first" "$work/prefix"
 cp -r "$source/examples/embedded-client" "$work/example"
 cd "$work"
 
-cmake -S example -B by-cmake -DCMAKE_PREFIX_PATH="$work/prefix" -DCMAKE_BUILD_TYPE=Debug >/dev/null
+cmake -S example -B by-cmake -G Ninja -DCMAKE_PREFIX_PATH="$work/prefix" -DCMAKE_BUILD_TYPE=Debug >/dev/null
 cmake --build by-cmake >/dev/null
 
 PKG_CONFIG_PATH=$(dirname "$(find prefix -name capstan-client.pc)")
