@@ -10,7 +10,7 @@ AnyAction define(OptionTable& table) {
   auto options = std::make_shared<ServeOptions>();
   table.texts("--listen", options->listen, "ADDR", "HOST:PORT or unix:PATH; may be repeated; port 0 picks one");
   table.text("--ready-file", options->readyFile, "FILE", "gets one line per listener once they accept");
-  table.text("--state", options->state, "DIR", "where token and journals are kept");
+  table.text("--state", options->state, "DIR", "where the owner's token is kept (default: ~/.local/state/capstan)");
   table.number("--threads", options->threads, "event loops (default: one per core)");
   table.size("--cache", options->cacheBytes, "memory for hot files (default: 64MiB; 0: none)");
   table.choice("--cache-policy", options->cachePolicy, "fifo|lru", "which of them give way first (default: fifo)");
