@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <initializer_list>
 
 #include <kj/async-io.h>
@@ -69,7 +70,9 @@ void greet(const ServeOptions& options, const std::string& root, bool withToken,
   std::string text = "Serving " + escapeForTerminal(root) + " on\n";
   for (const auto& address : server.addresses()) text += "  " + escapeForTerminal(address.toString()) + "\n";
   if (withToken) text += "Token: " + escapeForTerminal(server.ownerTokenFile()) + "\n";
-  std::string command = "capstan";
+  // `./run` says that it is what a newcomer can type: there is no `capstan` in the path yet.
+  const char* typed = getenv("CAPSTAN_COMMAND");
+  std::string command = typed != nullptr ? escapeForTerminal(typed) : "capstan";
   if (!options.listen.empty()) command += " --server " + escapeForTerminal(server.addresses()[0].toString());
   text += "In another terminal:\n";
   for (const char* example : {"put FILE docs/", "ls -l docs", "shell"}) text += "  " + command + " " + example + "\n";
