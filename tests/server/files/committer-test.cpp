@@ -41,7 +41,8 @@ class RecordingDisk final : public Disk {
     return std::exchange(calls, {});
   }
   std::atomic<int> failing{0};
-  kj::Maybe<std::shared_future<void>> gate;  // the first call waits for it
+  kj::Maybe<std::shared_future<void>> gate;  // the first call waits for it...
+  std::promise<void> reached;                // ...and says here that it does
 
  private:
   static std::string nameOf(int fd) {
@@ -52,11 +53,15 @@ class RecordingDisk final : public Disk {
     return path.substr(path.rfind('/') + 1);
   }
   void note(std::string call) {
-    KJ_IF_MAYBE (wait, gate) wait->wait();
+    KJ_IF_MAYBE (wait, gate) {
+      if (!reachedBefore.exchange(true)) reached.set_value();
+      wait->wait();
+    }
     std::lock_guard lock(mutex);
     calls.push_back(std::move(call));
   }
 
+  std::atomic<bool> reachedBefore{false};
   std::mutex mutex;
   std::vector<std::string> calls;
 };
@@ -133,6 +138,7 @@ TEST_F(CommitterTest, MakesAThousandCommitsInFlightDurableWithAHandfulOfFlushes)
   std::promise<void> open;
   disk.gate = std::shared_future<void>(open.get_future());
   auto first = submit("first", &other);
+  disk.reached.get_future().wait();  // the first round has begun; all others go into the next
   kj::Vector<kj::Promise<Result<Entry>>> commits;
   for (int i = 0; i < 1000; ++i)
     commits.add(submit("d" + std::to_string(i % 20) + "/f" + std::to_string(i), &connection));
