@@ -3,7 +3,8 @@
 #
 # For all interfaces here: holding the capability is the permission, dropping it releases what it holds at the server
 # (a descriptor, a staged upload), and a connection that ends drops all of its capabilities. Calls on one capability
-# are started in the order in which they were sent, and mutations sent on one connection take effect in that order.
+# are started in the order in which they were sent, and mutations sent on one connection take effect in that order; a
+# call on a capability that is not answered yet (Upload.commit pipelined on FileStore.create) counts as sent when it is.
 # "Durable" means: it survives that the machine loses power after the call returned, as far as the disk keeps its word.
 
 using Cxx = import "/capnp/c++.capnp";
@@ -177,6 +178,7 @@ interface File {
   # ByteSink.skip(), then ends the sink. Returns when ByteSink.end() has returned. `count` is what was sent, holes
   # included. `changed` if the file's content changed meanwhile: what was sent may be a mixture then. Dropping the
   # call's promise stops it. A slow sink slows down this stream and nothing else. `entry` is the file as it was sent.
+  # At most 256 streams are open on a connection: `limit`.
 
   digest @3 (algorithm :DigestAlgorithm) -> (outcome :Outcome, digest :Digest, entry :Entry);
   # Of the whole content, read at the server. Errors: changed, invalidArgument, io.

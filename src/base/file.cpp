@@ -98,9 +98,12 @@ int renameat2(int fromDir, const char* from, int toDir, const char* to, unsigned
 
 timespec toTimespec(int64_t nanoseconds) {
   constexpr int64_t BILLION = 1'000'000'000;
-  int64_t fraction = nanoseconds % BILLION;
-  if (fraction < 0) fraction += BILLION;
-  return {time_t((nanoseconds - fraction) / BILLION), long(fraction)};
+  int64_t seconds = nanoseconds / BILLION, fraction = nanoseconds % BILLION;
+  if (fraction < 0) {
+    fraction += BILLION;
+    --seconds;
+  }
+  return {time_t(seconds), long(fraction)};
 }
 
 }  // namespace capstan

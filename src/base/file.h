@@ -31,7 +31,15 @@ Status makeDirectories(const std::string& path, unsigned mode = 0700);
 
 int renameat2(int fromDir, const char* from, int toDir, const char* to, unsigned flags);
 
-inline int64_t toNanoseconds(const timespec& time) { return int64_t(time.tv_sec) * 1'000'000'000 + time.tv_nsec; }
+// Nanoseconds since the epoch; the nearest that there is for times before 1678 and after 2262.
+inline int64_t toNanoseconds(const timespec& time) {
+  int64_t result;
+  if (__builtin_mul_overflow(int64_t(time.tv_sec), int64_t(1'000'000'000), &result) ||
+      __builtin_add_overflow(result, int64_t(time.tv_nsec), &result)) {
+    return time.tv_sec < 0 ? INT64_MIN : INT64_MAX;
+  }
+  return result;
+}
 timespec toTimespec(int64_t nanoseconds);
 
 }  // namespace capstan

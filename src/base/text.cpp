@@ -211,8 +211,11 @@ std::string formatDuration(uint64_t nanoseconds) {
 std::string formatTime(int64_t nanosecondsSinceEpoch) {
   constexpr int64_t BILLION = 1'000'000'000;
   int64_t fraction = nanosecondsSinceEpoch % BILLION;
-  if (fraction < 0) fraction += BILLION;
-  time_t seconds = (nanosecondsSinceEpoch - fraction) / BILLION;
+  time_t seconds = nanosecondsSinceEpoch / BILLION;
+  if (fraction < 0) {
+    fraction += BILLION;
+    --seconds;
+  }
   tm parts{};
   gmtime_r(&seconds, &parts);
   return formatted("%04d-%02d-%02dT%02d:%02d:%02d.%09lldZ", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,

@@ -56,7 +56,7 @@ TEST_F(Files, FoldersAreMadeWithTheirParents) {
 }
 
 TEST(Times, AreConvertedAlsoBeforeTheEpoch) {
-  for (int64_t time : {int64_t(0), int64_t(-1), int64_t(1'700'000'000'123'456'789)}) {
+  for (int64_t time : {int64_t(0), int64_t(-1), int64_t(1'700'000'000'123'456'789), INT64_MIN, INT64_MAX}) {
     EXPECT_EQ(toNanoseconds(toTimespec(time)), time);
   }
 }

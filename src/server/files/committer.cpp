@@ -71,7 +71,7 @@ struct Committer::Impl {
   Staging& staging;
   Disk ownDisk;
   Disk* disk = &ownDisk;
-  bool trusted;
+  bool trusted;  // touched by the thread only, once that runs
 
   // protected by mutex
   mutable std::mutex mutex;
@@ -167,7 +167,11 @@ struct Committer::Impl {
       });
     }
     // When it fails, single flushes tell whose fault it was.
-    if (trusted && staged.size() >= SYNCFS_THRESHOLD && disk->syncfs(staging.fd()) == 0) return;
+    if (trusted && staged.size() >= SYNCFS_THRESHOLD) {
+      if (disk->syncfs(staging.fd()) == 0) return;
+      // It tells of an error once, maybe of one in content that belongs to a later round: from here on each by itself.
+      trusted = false;
+    }
     for (Item* item : staged) {
       round.current = item;
       item->exception = kj::runCatchingExceptions([&]() {

@@ -113,7 +113,10 @@ Status TreeCopy::begin() {
   source = kj::AutoCloseFd(openat(place->folder, place->name.c_str(), OPEN_FOLDER));
   if (source.get() < 0 || mkdirat(staging.fd(), stagedName.c_str(), 0700) < 0) return failed(options.from);
   staged = true;
-  together = syncfsIsTrusted(staging.fd());
+  if (syncfsIsTrusted(staging.fd())) {
+    flushFd = kj::AutoCloseFd(openat(staging.fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    together = flushFd.get() >= 0;
+  }
   folders.push_back({"", top});
   unfinished = 1;
   return okStatus();
@@ -155,7 +158,7 @@ Result<bool> TreeCopy::advance() {
   Status status = !names.empty() ? nextEntry() : next < folders.size() ? nextFolder() : finishFolder();
   if (!status.ok()) return status.error();
   if (unfinished > 0) return false;
-  if (together && disk.syncfs(staging.fd()) < 0) return failed(options.from);
+  if (together && disk.syncfs(flushFd) < 0) return failed(options.from);
   return true;
 }
 

@@ -61,7 +61,8 @@ class TreeCopy {
   bool begun = false;
   bool staged = false;  // something is at stagedName
   bool placed = false;
-  bool together = false;  // one syncfs() at the end instead of many fsync()
+  bool together = false;    // one syncfs() at the end instead of many fsync()
+  kj::AutoCloseFd flushFd;  // for it; of our own, so that it tells of each error since, whoever else asks
 
   struct stat top {};              // the source, when the copy began
   kj::AutoCloseFd source;          // the source, or its top folder

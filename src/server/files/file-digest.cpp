@@ -52,6 +52,7 @@ class Digesting {
   uint64_t size = 0;
   uint64_t position = 0;
   uint64_t dataEnd = 0;  // up to here there is no hole
+  uint64_t holeEnd = 0;  // up to here there is nothing else
   std::vector<char> buffer;
 
   Error changed() const {
@@ -76,12 +77,17 @@ class Digesting {
   }
 
   Status advance(uint64_t end) {
+    if (position < holeEnd) {
+      // A hole may be longer than any file that could be read: it goes in slices like data.
+      uint64_t part = std::min(end, holeEnd) - position;
+      hasher.updateZeros(part);
+      position += part;
+      return okStatus();
+    }
     if (position >= dataEnd) {
       Extent extent = extentAt(file->fd, position, size);
       dataEnd = extent.dataEnd;
-      // A hole may be longer than a slice: it is hashed whole, at memory speed, without reading.
-      hasher.updateZeros(extent.hole);
-      position += extent.hole;
+      holeEnd = position + extent.hole;
       return okStatus();
     }
     size_t part = size_t(std::min<uint64_t>(std::min(end, dataEnd) - position, buffer.size()));

@@ -160,6 +160,14 @@ kj::Promise<void> FileServer::stream(StreamContext context) {
     rpc::setError(context.getResults().initOutcome(), shuttingDownError());
     return kj::READY_NOW;
   }
+  auto& scope = slot.connection();
+  if (scope.totals != nullptr && scope.totals->downloads.load() >= scope.downloadsLimit) {
+    rpc::setError(context.getResults().initOutcome(), {ErrorCode::LIMIT,
+                                                       "this connection has " + std::to_string(scope.downloadsLimit) +
+                                                           " streams open, as many as it may; let some end first",
+                                                       file->path});
+    return kj::READY_NOW;
+  }
   auto params = context.getParams();
   auto download = kj::heap<Download>(folder, file, params.getSink(), params.getOffset(), params.getCount(),
                                      slot.connection().totals);

@@ -4,6 +4,9 @@
 
 #include <cerrno>
 
+#include <capstan/base/digest.h>
+#include <capstan/base/log.h>
+#include <capstan/base/text.h>
 #include <capstan/server/files/mutations.h>
 #include <capstan/server/files/replace.h>
 
@@ -70,9 +73,23 @@ class Remove final : public Mutation {
       return okStatus();
     }
     Status back = moveToAbsent({round.disk, staging, out, place.folder, place.name, path});
-    // Whoever made something new there in this moment would have replaced what we took out.
-    if (!back.ok()) round.staging.deleteSoon(std::move(out));
-    return changedMeanwhile();
+    return back.ok() ? changedMeanwhile() : keepBeside(round, place, out);
+  }
+
+  // What another program wrote could not be put back, because it has written again, or its folder is gone: it is kept
+  // beside its place, or in the root.
+  Error keepBeside(Round& round, const Root::Place& place, const std::string& out) const {
+    std::string kept = place.name.substr(0, 200) + ".conflict-" + toHex(randomBytes(4));
+    int staging = round.staging.fd();
+    Status saved = moveToAbsent({round.disk, staging, out, place.folder, kept, path});
+    if (!saved.ok()) saved = moveToAbsent({round.disk, staging, out, round.root.fd(), kept, path});
+    if (!saved.ok()) {
+      log::error("what another program wrote to ", path.c_str(), " is left in the staging folder as ", out.c_str());
+      return changedMeanwhile();
+    }
+    return errorAt(
+        ErrorCode::CONFLICT, path, "",
+        " was changed by another program in the same moment; what it wrote is kept as " + escapeForTerminal(kept));
   }
 
   Error failed() const { return errorFromErrno(errno, "cannot remove", path); }

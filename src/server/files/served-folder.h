@@ -46,7 +46,8 @@ struct ConnectionScope : public kj::Refcounted {
   // constant after construction
   uint32_t openFilesLimit = 256;
   uint32_t uploadsLimit = 64;
-  std::string grantId;  // resumable uploads belong to it
+  uint32_t downloadsLimit = 256; // streams at the same time
+  std::string grantId;           // resumable uploads belong to it
   // owned by the loop
   uint32_t openFiles = 0;
   uint32_t uploads = 0;

@@ -25,6 +25,14 @@ namespace capstan::server::files {
 
 namespace {
 
+// A commit that came to no end may have left a mode that does not let even this server write.
+int openResumable(int folder, const std::string& name, int flags) {
+  flags |= O_RDWR | O_CLOEXEC | O_NOFOLLOW;
+  int fd = openat(folder, name.c_str(), flags, 0600);
+  if (fd >= 0 || errno != EACCES || fchmodat(folder, name.c_str(), 0600, 0) < 0) return fd;
+  return openat(folder, name.c_str(), flags, 0600);
+}
+
 constexpr std::string_view RESUME_FOLDER = "resume";
 constexpr std::string_view LOCK_FILE = "lock";
 constexpr std::chrono::hours SWEEP_INTERVAL(1);
@@ -156,7 +164,7 @@ struct Staging::Impl {
     timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     for (const std::string& name : namesIn(resume)) {
-      kj::AutoCloseFd fd(openat(resume, name.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+      kj::AutoCloseFd fd(openResumable(resume, name, O_NONBLOCK));
       struct stat status;
       if (fd.get() < 0 || fstat(fd, &status) < 0) continue;
       // Not mtime: a commit that failed may have set that already.
@@ -256,7 +264,7 @@ Result<std::shared_ptr<StagedFile>> Staging::resume(const std::string& name) {
     std::lock_guard guard(impl->resumeMutex);
     auto found = impl->resumables.find(name);
     if (found != impl->resumables.end() && found->second.lock() != before) continue;  // a third one came in between
-    kj::AutoCloseFd file(openat(impl->resume, name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    kj::AutoCloseFd file(openResumable(impl->resume, name, O_CREAT));
     if (file.get() < 0) return errorFromErrno(errno, "cannot stage new content");
     if (flock(file, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) return busy;
     struct stat locked, named;
