@@ -60,8 +60,8 @@ class RaceTest : public ::testing::TestWithParam<bool> {
     int syncfs(int) override { return 0; }
   };
 
-  // Of an editor that rewrites in place fewer: one whose open() has found the file but does not count as its writer yet,
-  // at the very moment of the exchange, is not noticed (about one of 100,000 tries here; see ARCHITECTURE.md).
+  // Of an editor that rewrites in place fewer: one whose open() has found the file but does not count as its writer
+  // yet, at the very moment of the exchange, is not noticed (about one of 100,000 tries here; see ARCHITECTURE.md).
   const int TRIES = GetParam() ? 200 : 2000;
   TempFolder temp;
   kj::EventLoop loop;
