@@ -47,6 +47,11 @@ Status FileDownload::checkTarget() const {
     return errorAt(ErrorCode::IS_DIRECTORY, shown, "", " is a folder here, where a file is to be written");
   }
   if (!settings.overwrite) return errorAt(ErrorCode::EXISTS, shown, "", " is there already, and is not overwritten");
+  // Also through a symlink that was typed: /dev/stdout is one.
+  if (!ofTree && S_ISLNK(stat.st_mode) && ::stat(localPath.c_str(), &stat) != 0) return okStatus();
+  if (!S_ISREG(stat.st_mode) && !S_ISLNK(stat.st_mode) && !S_ISDIR(stat.st_mode)) {
+    return errorAt(ErrorCode::UNSUPPORTED, shown, "", " is a device, socket or pipe, and is not replaced by a file");
+  }
   return okStatus();
 }
 

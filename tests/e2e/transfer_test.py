@@ -4,6 +4,7 @@ import filecmp
 import os
 import pty
 import random
+import stat
 import subprocess
 import threading
 
@@ -77,6 +78,13 @@ class Trees(EndToEnd):
         self.assertEqual(outcome.status, 3, outcome.errors)
         self.assertIn("pipe", outcome.errors)
         self.assertEqual(server.read("t/good"), b"good")
+
+    def test_a_pipe_or_device_is_not_replaced_by_a_file(self):
+        server = Server(self)
+        server.write("a", b"a")
+        os.mkfifo(self.local("pipe"))
+        self.fails(1, "unsupported", "get", "a", "pipe", server=server)
+        self.assertTrue(stat.S_ISFIFO(os.stat(self.local("pipe")).st_mode))
 
     def test_stdin_and_stdout(self):
         server = Server(self)
