@@ -34,7 +34,7 @@ install(DIRECTORY src/base src/rpc DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/capst
   FILES_MATCHING PATTERN *.h)
 install(FILES src/client/blocking-client.h src/client/client.h src/client/transfer-types.h
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/capstan/client COMPONENT development)
-install(FILES ${CAPSTAN_SCHEMA_HEADERS} schema/common.capnp schema/files.capnp schema/gateway.capnp
+install(FILES ${CAPSTAN_SCHEMA_HEADERS} schema/common.capnp schema/files.capnp schema/compute.capnp schema/gateway.capnp
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/capstan/schema COMPONENT development)
 
 configure_package_config_file(cmake/capstanConfig.cmake.in ${PROJECT_BINARY_DIR}/capstanConfig.cmake

@@ -8,6 +8,7 @@ using import "common.capnp".Bytes;
 using import "common.capnp".Nanoseconds;
 using import "common.capnp".Outcome;
 using import "files.capnp".FileStore;
+using import "compute.capnp".Compute;
 
 const protocolVersion :UInt32 = 1;
 # Raised when a change would make an older peer misunderstand. Additions do not raise it.
@@ -58,6 +59,14 @@ struct Limits {
   connections @7 :UInt32;     # Connections to this server, all clients together.
   resumeTime @8 :Nanoseconds; # How long an interrupted upload can be resumed.
   writeChunk @9 :Bytes;       # The size of ByteSink.write() that serves best.
+  values @10 :UInt32;         # Value capabilities held.
+  valueBytes @11 :Bytes;      # What the Values held take on the server's disk and in its memory, all together.
+  sortMemory @12 :Bytes;      # What one sort uses before it goes to disk.
+  jobsRunning @13 :UInt32;    # At the same time, for one grant; more are queued.
+  jobsQueued @14 :UInt32;     # For one grant.
+  jobsKept @15 :UInt32;       # Jobs that have ended, for one grant; the oldest are forgotten first.
+  jobResultBytes @16 :Bytes;  # Their results, for one grant; the oldest are forgotten first.
+  jobResultTime @17 :Nanoseconds;  # How long a job is kept after its end.
 }
 
 interface Session {
@@ -68,6 +77,9 @@ interface Session {
 
   status @1 () -> (outcome :Outcome, status :Status);
   # What the server is doing. Returns at once; the figures are not one instant's, but each is true by itself.
+
+  compute @2 () -> (outcome :Outcome, compute :Compute);
+  # The place to compute. Returns at once.
 }
 
 struct Status {
@@ -89,6 +101,9 @@ struct Status {
   threads @15 :UInt32;             # Event loops.
   listeners @16 :List(Text);
   root @17 :Text;                  # The served folder, escaped for a terminal.
+  computations @18 :UInt32;        # Under way or waiting for a thread, jobs not counted.
+  values @19 :UInt32;              # Held by clients.
+  valueBytes @20 :Bytes;           # What those take in memory and on disk.
 }
 
 struct CacheStatus {

@@ -1,5 +1,8 @@
 #include <capstan/base/blocking-pool.h>
 
+#include <pthread.h>
+#include <unistd.h>
+
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -41,7 +44,16 @@ struct BlockingPool::Impl {
 };
 
 BlockingPool::BlockingPool(Options options) : impl(std::make_unique<Impl>(options.queueLimit)) {
-  for (unsigned i = 0; i < options.threads; ++i) impl->threads.emplace_back([this] { impl->work(); });
+  for (unsigned i = 0; i < options.threads; ++i) {
+    impl->threads.emplace_back([this, options] {
+      if (*options.name != '\0') pthread_setname_np(pthread_self(), options.name);
+      // On Linux, niceness is each thread's own.
+      if (options.niceness != 0 && nice(options.niceness) < 0) {
+        // Whatever the reason, the work can be done all the same.
+      }
+      impl->work();
+    });
+  }
 }
 
 BlockingPool::~BlockingPool() noexcept(false) {

@@ -20,6 +20,8 @@ class BlockingPool {
   struct Options {
     unsigned threads = 4;
     size_t queueLimit = 4096;  // jobs waiting; one more is refused
+    int niceness = 0;          // what the threads, and those that they make, add to the process's own
+    const char* name = "";     // of the threads, for ps and debuggers; at most 15 characters
   };
   explicit BlockingPool(Options options);
   ~BlockingPool() noexcept(false);

@@ -60,6 +60,18 @@ schema::FileStore::Client FakeFolder::newFileStore(kj::Own<ConnectionScope> scop
   return kj::heap<FakeFileStore>(kj::mv(scope));
 }
 
+Result<HeldFile> FakeFolder::hold(std::string path) {
+  return errorAt(ErrorCode::NOT_FOUND, path, "", " does not exist");
+}
+
+kj::Promise<kj::Maybe<HeldFile>> FakeFolder::localFile(ConnectionScope&, schema::File::Client) {
+  return kj::Maybe<HeldFile>();
+}
+
+kj::Promise<kj::Maybe<std::string>> FakeFolder::localTree(ConnectionScope&, schema::FileStore::Client) {
+  return kj::Maybe<std::string>();
+}
+
 FolderFigures FakeFolder::figures() const {
   FolderFigures figures;
   figures.commits = 7;

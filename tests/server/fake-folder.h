@@ -14,6 +14,10 @@ class FakeFolder final : public ServedFolder {
   explicit FakeFolder(FolderOptions options) : options(std::move(options)) {}
 
   schema::FileStore::Client newFileStore(kj::Own<ConnectionScope> scope) override;
+  Result<HeldFile> hold(std::string path) override;
+  Result<Version> versionOf(const HeldFile&) override { return Version(); }
+  kj::Promise<kj::Maybe<HeldFile>> localFile(ConnectionScope&, schema::File::Client) override;
+  kj::Promise<kj::Maybe<std::string>> localTree(ConnectionScope&, schema::FileStore::Client) override;
   FolderFigures figures() const override;
 
   const FolderOptions options;

@@ -11,9 +11,9 @@
 
 namespace capstan::server::files {
 
-namespace {
-
 using Opened = std::shared_ptr<const OpenFile>;
+
+namespace {
 
 // A descriptor that open(path, O_RDONLY) gave, as a file.
 Result<Opened> asFile(kj::AutoCloseFd fd, std::string path, bool local) {
@@ -24,12 +24,6 @@ Result<Opened> asFile(kj::AutoCloseFd fd, std::string path, bool local) {
   return Opened(std::make_shared<const OpenFile>(OpenFile{kj::mv(fd), std::move(path), local}));
 }
 
-Result<Opened> openFile(const Root& root, std::string path) {
-  auto fd = root.open(path, O_RDONLY, Follow::YES);
-  if (!fd.ok()) return fd.error();
-  bool local = answersAtOnce(fd->get());
-  return asFile(std::move(*fd), std::move(path), local);
-}
 
 Error tooManyFiles(uint32_t limit, const std::string& path) {
   return errorAt(ErrorCode::LIMIT, path, "cannot open ",
@@ -56,6 +50,13 @@ void answerPage(Results&& results, const Result<ListPage>& page) {
 }
 
 }  // namespace
+
+Result<Opened> openFile(const Root& root, std::string path) {
+  auto fd = root.open(path, O_RDONLY, Follow::YES);
+  if (!fd.ok()) return fd.error();
+  bool local = answersAtOnce(fd->get());
+  return asFile(std::move(*fd), std::move(path), local);
+}
 
 Error shuttingDownError() {
   return {ErrorCode::SHUTTING_DOWN, "the server is shutting down and takes no new work; try again later", {}};
@@ -106,7 +107,8 @@ kj::Promise<void> FileStoreServer::open(OpenContext context) {
   auto answer = [&folder = folder, context](Result<Opened> opened, OpenSlot slot) mutable {
     auto results = context.getResults();
     if (opened.ok()) {
-      results.setFile(kj::heap<FileServer>(folder, std::move(*opened), kj::mv(slot)));
+      auto& files = slot.connection().files;
+      results.setFile(files.add(kj::heap<FileServer>(folder, std::move(*opened), kj::mv(slot))));
     } else {
       rpc::setError(results.initOutcome(), opened.error());
       results.setFile(rpc::failed<schema::File>(opened.error()));

@@ -15,6 +15,8 @@ class FileServer final : public schema::File::Server {
   // `folder` must outlive it.
   FileServer(FolderState& folder, std::shared_ptr<const OpenFile> file, OpenSlot slot);
 
+  const std::shared_ptr<const OpenFile>& opened() const { return file; }
+
  protected:
   kj::Promise<void> stat(StatContext context) override;
   kj::Promise<void> read(ReadContext context) override;

@@ -9,6 +9,7 @@
 #include <capstan/server/files/cache.h>
 #include <capstan/server/files/committer.h>
 #include <capstan/server/files/file-store.h>
+#include <capstan/server/files/file.h>
 #include <capstan/server/files/listing.h>
 #include <capstan/server/files/version.h>
 
@@ -36,7 +37,37 @@ Result<std::unique_ptr<ServedFolder>> ServedFolder::open(FolderOptions options, 
 }
 
 schema::FileStore::Client FolderState::newFileStore(kj::Own<ConnectionScope> scope) {
-  return kj::heap<FileStoreServer>(*this, kj::mv(scope));
+  auto& stores = scope->stores;
+  return stores.add(kj::heap<FileStoreServer>(*this, kj::mv(scope)));
+}
+
+Result<HeldFile> FolderState::hold(std::string path) {
+  auto file = openFile(*root, std::move(path));
+  if (!file.ok()) return file.error();
+  return HeldFile{(*file)->fd, *file, (*file)->path};
+}
+
+Result<Version> FolderState::versionOf(const HeldFile& file) {
+  struct stat status;
+  if (fstat(file.fd, &status) < 0) return errorFromErrno(errno, "cannot look at", file.path);
+  return files::versionOf(status);
+}
+
+kj::Promise<kj::Maybe<HeldFile>> FolderState::localFile(ConnectionScope& scope, schema::File::Client file) {
+  return scope.files.getLocalServer(file).then(
+      [](kj::Maybe<schema::File::Server&> server) -> kj::Maybe<HeldFile> {
+        KJ_IF_MAYBE (found, server) {
+          auto& opened = kj::downcast<FileServer>(*found).opened();
+          return HeldFile{opened->fd, opened, opened->path};
+        }
+        return nullptr;
+      });
+}
+
+kj::Promise<kj::Maybe<std::string>> FolderState::localTree(ConnectionScope& scope, schema::FileStore::Client store) {
+  return scope.stores.getLocalServer(store).then([](kj::Maybe<schema::FileStore::Server&> server) {
+    return server == nullptr ? kj::Maybe<std::string>() : kj::Maybe<std::string>(std::string());
+  });
 }
 
 FolderFigures FolderState::figures() const {

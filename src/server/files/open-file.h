@@ -5,6 +5,7 @@
 
 #include <kj/io.h>
 
+#include <capstan/server/files/root.h>
 #include <capstan/server/files/served-folder.h>
 
 namespace capstan::server::files {
@@ -15,6 +16,9 @@ struct OpenFile {
   std::string path;  // that it was opened by
   bool local;        // answersAtOnce(fd)
 };
+
+// Opens a file for reading, with the errors of FileStore.open. Blocks.
+Result<std::shared_ptr<const OpenFile>> openFile(const Root& root, std::string path);
 
 // One of ConnectionScope.openFilesLimit, given back when it is destroyed. Belongs to the connection's loop.
 class OpenSlot {

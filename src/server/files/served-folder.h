@@ -5,9 +5,11 @@
 #include <memory>
 #include <string>
 
+#include <capnp/capability.h>
 #include <kj/async.h>
 
 #include <capstan/base/blocking-pool.h>
+#include <capstan/base/entry.h>
 #include <capstan/base/error.h>
 #include <capstan/schema/files.capnp.h>
 
@@ -52,6 +54,8 @@ struct ConnectionScope : public kj::Refcounted {
   uint32_t openFiles = 0;
   uint32_t uploads = 0;
   bool shuttingDown = false;  // new work answers shuttingDown; what is in flight goes on
+  capnp::CapabilityServerSet<schema::File> files;        // by which those made here are known again
+  capnp::CapabilityServerSet<schema::FileStore> stores;
   // shared by all connections; outlive the scope
   struct Totals {
     std::atomic<uint32_t> openFiles{0};
@@ -59,6 +63,13 @@ struct ConnectionScope : public kj::Refcounted {
     std::atomic<uint32_t> downloads{0};
   };
   Totals* totals = nullptr;
+};
+
+// A file held open, for those in this process who read it without RPC. Plain data, may cross threads.
+struct HeldFile {
+  int fd = -1;  // valid as long as `owner` is held
+  std::shared_ptr<const void> owner;
+  std::string path;  // from the root of the served folder
 };
 
 // Thread-safe. Must outlive every FileStore made from it; destroying it finishes commits that have begun.
@@ -70,6 +81,17 @@ class ServedFolder {
 
   // A capability for the whole tree, for one connection, on that connection's loop.
   virtual schema::FileStore::Client newFileStore(kj::Own<ConnectionScope> scope) = 0;
+
+  // Opens a file for reading, with the errors of FileStore.open. Blocks.
+  virtual Result<HeldFile> hold(std::string path) = 0;
+  // The version that the held file has now. Blocks.
+  virtual Result<Version> versionOf(const HeldFile& file) = 0;
+
+  // What a capability of `scope`'s connection stands for, if it was made by this folder for that connection; nothing if
+  // it is another server's, or the peer's own. On the connection's loop; waits until a promised capability is known.
+  virtual kj::Promise<kj::Maybe<HeldFile>> localFile(ConnectionScope& scope, schema::File::Client file) = 0;
+  // The same for a tree, as the path of its top from the root of the served folder.
+  virtual kj::Promise<kj::Maybe<std::string>> localTree(ConnectionScope& scope, schema::FileStore::Client store) = 0;
 
   virtual FolderFigures figures() const = 0;
 };

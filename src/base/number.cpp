@@ -1,0 +1,1 @@
+#include <capstan/base/number.h>

@@ -1,0 +1,81 @@
+// The elements of a value, once they are there: immutable bytes in one of the two encodings, in memory or in a spool
+// file; how such content is made, and how it is read.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <capstan/base/error.h>
+#include <capstan/base/number.h>
+#include <capstan/server/compute/spool.h>
+
+namespace capstan::server::compute {
+
+// Content of more bytes than this is kept in a spool file.
+inline constexpr size_t MEMORY_CONTENT_BYTES = 1 << 20;
+// Lines whose positions are remembered: every so many'th.
+inline constexpr uint64_t LINE_INDEX_STEP = 4096;
+
+struct ContentInfo {
+  ElementType type = ElementType::UNSET;
+  Encoding encoding = Encoding::UNSET;
+  uint64_t count = 0;   // elements
+  uint64_t bytes = 0;
+  bool single = false;  // one number rather than a list
+};
+
+// Immutable and thread-safe, shared. LINES content always ends in '\n' unless it is empty.
+class Content {
+ public:
+  // One number, BINARY.
+  static std::shared_ptr<const Content> ofNumber(const Number& number);
+  // What a job's journal remembers of a result: the file and what is in it. Counts nothing.
+  static std::shared_ptr<const Content> ofFile(ContentInfo info, std::unique_ptr<SpoolFile> file);
+
+  const ContentInfo& info() const { return about; }
+  bool inMemory() const { return file == nullptr; }
+
+  // The number of a content with exactly one element of type INT or FLOAT, in either encoding. Errors:
+  // invalidArgument. May block if not inMemory().
+  Result<Number> number() const;
+
+  // Up to `size` bytes from `offset`, fewer only at the end. May block if not inMemory().
+  Result<size_t> readAt(uint64_t offset, char* to, size_t size) const;
+  // Where element `index` begins; info().bytes if there are no more than `index`. May block, and reads up to
+  // LINE_INDEX_STEP lines (for ofFile(), which has no index, all lines before it).
+  Result<uint64_t> offsetOf(uint64_t index) const;
+
+ private:
+  ContentInfo about;
+  std::string memory;
+  std::unique_ptr<SpoolFile> file;
+  std::vector<uint64_t> lineIndex;  // LINES in a file: where line i * LINE_INDEX_STEP begins
+
+  friend class ContentWriter;
+};
+
+// Makes content out of bytes that come in order. Belongs to one thread at a time. Small content stays in memory and is
+// charged to the account all the same. What is dropped before finish() leaves nothing.
+class ContentWriter {
+ public:
+  // `spool` must outlive it; `account` may be null.
+  ContentWriter(ElementType type, Encoding encoding, const Spool& spool, std::shared_ptr<SpoolAccount> account);
+  // Writes to this file, whatever the size.
+  ContentWriter(ElementType type, Encoding encoding, std::unique_ptr<SpoolFile> file);
+  ~ContentWriter();
+  KJ_DISALLOW_COPY(ContentWriter);
+
+  // Bytes of the encoding, cut anywhere. May block. Errors: noSpace, quota, io.
+  Status append(std::string_view bytes);
+  // Ends a last line that was not ended. Errors also: invalidArgument (BINARY that is no multiple of 8 bytes; text in
+  // BINARY). `durable`: flushes a file.
+  Result<std::shared_ptr<const Content>> finish(bool single = false, bool durable = false);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl;
+};
+
+}  // namespace capstan::server::compute

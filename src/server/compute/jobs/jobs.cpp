@@ -1,0 +1,1 @@
+#include <capstan/server/compute/jobs/jobs.h>

@@ -1,0 +1,68 @@
+// The jobs of one server: journaled before they are acknowledged, run some at a time, kept for a day after their end.
+// The journal is an SQLite database in the compute folder, written by a thread of its own which shares one flush among
+// all changes that are waiting. Jobs run on the pools; one event loop of their own stores what they give as files.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <kj/async.h>
+#include <kj/timer.h>
+
+#include <capstan/base/error.h>
+#include <capstan/schema/compute.capnp.h>
+#include <capstan/server/compute/computing.h>
+#include <capstan/server/compute/jobs/stored-task.h>
+
+namespace capstan::server::compute {
+
+// The numbers of JobState in schema/compute.capnp.
+enum class JobState : uint16_t { UNSET, QUEUED, RUNNING, DONE, FAILED, CANCELLED };
+inline bool hasEnded(JobState state) { return state >= JobState::DONE; }
+
+// One job, shared by the table and the capabilities for it. Thread-safe.
+class JobRecord;
+
+// Thread-safe. Promises are for the calling loop. Destroying it stops running jobs, which the next server begins again.
+class Jobs {
+ public:
+  // `folder`: where the journal is; the context's spool is in the same. Blocks. Adopts what is there: queued and running
+  // jobs are queued, in the order in which they were submitted; files that belong to no job are removed.
+  static Result<std::unique_ptr<Jobs>> open(const std::string& folder, const ComputeContext& context);
+  virtual ~Jobs() noexcept(false) = default;
+
+  // A name for an InputFile that is to become part of a task. If the task is not submitted it must be removed by the
+  // caller.
+  virtual std::string newInputName() = 0;
+
+  // Resolves when the job is durable. If the key is known already the input files of `task` are removed. Errors as
+  // Compute.submit has them.
+  virtual kj::Promise<Result<std::shared_ptr<JobRecord>>> submit(std::string grant, StoredTask task,
+                                                                 std::string idempotencyKey) = 0;
+  // At once. Errors: notFound, expired.
+  virtual Result<std::shared_ptr<JobRecord>> find(std::string_view grant, std::string_view id) = 0;
+
+  struct Page {
+    std::vector<std::shared_ptr<JobRecord>> jobs;
+    std::string cursor;
+    bool atEnd = false;
+  };
+  virtual Page list(std::string_view grant, std::string_view cursor, uint32_t maxEntries) = 0;
+
+  virtual uint32_t unfinished() const = 0;  // queued or running
+  virtual void beginDrain() = 0;
+
+  // The capability for a job. `newValue` makes a Value of a result for the connection that asks; it is kept as long as
+  // the capability. The Jobs must outlive it.
+  using NewValue = std::function<schema::Value::Client(std::shared_ptr<const Content>)>;
+  virtual schema::Job::Client newJob(std::shared_ptr<JobRecord> record, kj::Timer& timer, NewValue newValue) = 0;
+};
+
+// Of one job, as it is now.
+void fillJobStatus(schema::JobStatus::Builder to, const JobRecord& record);
+std::string idOf(const JobRecord& record);
+
+}  // namespace capstan::server::compute

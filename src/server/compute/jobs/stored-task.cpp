@@ -1,0 +1,1 @@
+#include <capstan/server/compute/jobs/stored-task.h>

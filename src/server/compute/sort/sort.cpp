@@ -1,0 +1,1 @@
+#include <capstan/server/compute/sort/sort.h>

@@ -1,0 +1,1 @@
+#include <capstan/server/compute/source.h>

@@ -1,0 +1,1 @@
+#include <capstan/server/compute/spool.h>
