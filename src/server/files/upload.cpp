@@ -1,7 +1,5 @@
 #include <capstan/server/files/upload.h>
 
-#include <cstring>
-
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
 #include <capstan/server/files/place-file.h>
@@ -9,16 +7,6 @@
 namespace capstan::server::files {
 
 namespace {
-
-// Bytes taken beyond those of the running job before a sender has to wait. Twice as much is in memory at most.
-constexpr size_t WINDOW_BYTES = 1 << 20;
-
-template <typename List>
-void fulfillAll(List& list) {
-  List ready;
-  ready.swap(list);
-  for (auto& fulfiller : ready) fulfiller->fulfill();
-}
 
 // Repeats a job that goes in slices until it answers true.
 template <typename Step>
@@ -45,7 +33,15 @@ UploadSlot::~UploadSlot() {
 
 UploadServer::UploadServer(FolderState& folder, UploadSlot slot, UploadTarget target,
                            std::shared_ptr<StagedContent> content)
-    : folder(folder), slot(kj::mv(slot)), target(std::move(target)), content(std::move(content)), job(kj::READY_NOW) {}
+    : folder(folder),
+      slot(kj::mv(slot)),
+      target(std::move(target)),
+      content(std::move(content)),
+      pieces([this](std::vector<Piece> taken) {
+        return this->folder
+            .run([content = this->content, taken = kj::mv(taken)]() { return content->append(taken); })
+            .then([this](Status status) { return status.ok() ? status : Status(withPath(status.error())); });
+      }) {}
 
 UploadServer::~UploadServer() noexcept(false) = default;
 
@@ -57,7 +53,7 @@ capnp::Capability::Server::DispatchCallResult UploadServer::dispatchCall(
 }
 
 kj::Maybe<Error> UploadServer::refusal() const {
-  KJ_IF_MAYBE (error, failure) {
+  KJ_IF_MAYBE (error, pieces.failure()) {
     return *error;
   }
   switch (state) {
@@ -73,60 +69,19 @@ kj::Maybe<Error> UploadServer::refusal() const {
 }
 
 kj::Promise<void> UploadServer::write(WriteContext context) {
-  auto data = context.getParams().getData();
-  Piece piece{kj::heapArray<kj::byte>(data.size()), 0};
-  if (data.size() > 0) memcpy(piece.bytes.begin(), data.begin(), data.size());
-  context.releaseParams();
-  return add(kj::mv(piece));
-}
-
-kj::Promise<void> UploadServer::skip(SkipContext context) {
-  return add(Piece{nullptr, context.getParams().getCount()});
-}
-
-kj::Promise<void> UploadServer::add(Piece piece) {
   KJ_IF_MAYBE (error, refusal()) {
     return rpc::exceptionFromError(*error);
   }
-  pendingBytes += piece.bytes.size() + sizeof(Piece);  // many tiny pieces count too
-  pieces.push_back(kj::mv(piece));
-  if (!jobRunning) {
-    jobRunning = true;
-    job = runJobs().eagerlyEvaluate(nullptr);
+  auto added = pieces.addBytes(context.getParams().getData());
+  context.releaseParams();
+  return added;
+}
+
+kj::Promise<void> UploadServer::skip(SkipContext context) {
+  KJ_IF_MAYBE (error, refusal()) {
+    return rpc::exceptionFromError(*error);
   }
-  if (pendingBytes <= WINDOW_BYTES) return kj::READY_NOW;
-  auto paf = kj::newPromiseAndFulfiller<void>();
-  waitingForRoom.push_back(kj::mv(paf.fulfiller));
-  return kj::mv(paf.promise);
-}
-
-// Stores what has been taken, and what is taken meanwhile, until nothing is left. `this` outlives the promise, which it
-// owns.
-kj::Promise<void> UploadServer::runJobs() {
-  std::vector<Piece> taken = kj::mv(pieces);
-  pieces.clear();
-  pendingBytes = 0;
-  fulfillAll(waitingForRoom);
-  return folder.run([content = content, taken = kj::mv(taken)]() { return content->append(taken); })
-      .catch_([](kj::Exception&& exception) { return Status(rpc::errorFromException(exception)); })
-      .then([this](Status status) -> kj::Promise<void> {
-        if (!status.ok()) {
-          failure = withPath(status.error());
-          pieces.clear();
-        }
-        if (!pieces.empty()) return runJobs();
-        jobRunning = false;
-        fulfillAll(waitingForRoom);
-        fulfillAll(waitingForAll);
-        return kj::READY_NOW;
-      });
-}
-
-kj::Promise<void> UploadServer::drained() {
-  if (!jobRunning) return kj::READY_NOW;
-  auto paf = kj::newPromiseAndFulfiller<void>();
-  waitingForAll.push_back(kj::mv(paf.fulfiller));
-  return kj::mv(paf.promise);
+  return pieces.add(Piece{nullptr, context.getParams().getCount()});
 }
 
 Error UploadServer::withPath(Error error) const {
@@ -139,8 +94,8 @@ kj::Promise<void> UploadServer::end(EndContext context) {
     rpc::setError(context.getResults().initOutcome(), *error);
     return kj::READY_NOW;
   }
-  return drained().then([this, context]() mutable {
-    KJ_IF_MAYBE (error, failure) {
+  return pieces.drained().then([this, context]() mutable {
+    KJ_IF_MAYBE (error, pieces.failure()) {
       rpc::setError(context.getResults().initOutcome(), *error);
     }
   });
@@ -172,9 +127,9 @@ kj::Promise<void> UploadServer::commit(CommitContext context) {
 
 // Everything taken so far is stored, checked, and put into its place when the ticket's turn has come.
 kj::Promise<Result<Entry>> UploadServer::store(Committer::Ticket ticket, ContentCheck check) {
-  return drained()
+  return pieces.drained()
       .then([this, check = std::move(check)]() mutable -> kj::Promise<Status> {
-        KJ_IF_MAYBE (error, failure) {
+        KJ_IF_MAYBE (error, pieces.failure()) {
           return Status(*error);
         }
         return repeat(folder, [content = content, check = std::move(check)]() { return content->checkStep(check); });
@@ -211,7 +166,7 @@ kj::Promise<void> UploadServer::discard(DiscardContext context) {
     return kj::READY_NOW;
   }
   state = State::DISCARDED;
-  return drained().then([this]() { return discardContent(); });
+  return pieces.drained().then([this]() { return discardContent(); });
 }
 
 }  // namespace capstan::server::files

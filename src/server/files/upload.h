@@ -2,10 +2,9 @@
 // pool.
 #pragma once
 
-#include <list>
-
 #include <capstan/server/files/committer.h>
 #include <capstan/server/files/folder-state.h>
+#include <capstan/server/files/piece-queue.h>
 #include <capstan/server/files/staged-content.h>
 
 namespace capstan::server::files {
@@ -54,12 +53,7 @@ class UploadServer final : public schema::Upload::Server {
 
   // Why the upload cannot be used (any more), if so.
   kj::Maybe<Error> refusal() const;
-  // Hands a piece to the next job. The promise is the stream's back-pressure.
-  kj::Promise<void> add(Piece piece);
-  kj::Promise<void> runJobs();
   Error withPath(Error error) const;
-  // Resolves when everything taken so far is stored, or has failed.
-  kj::Promise<void> drained();
 
   kj::Promise<Result<Entry>> store(Committer::Ticket ticket, ContentCheck check);
   kj::Promise<void> discardContent();
@@ -72,13 +66,7 @@ class UploadServer final : public schema::Upload::Server {
 
   // owned by the loop
   State state = State::OPEN;
-  kj::Maybe<Error> failure;
-  std::vector<Piece> pieces;  // for the next job
-  size_t pendingBytes = 0;    // in them
-  bool jobRunning = false;
-  std::list<kj::Own<kj::PromiseFulfiller<void>>> waitingForRoom;
-  std::list<kj::Own<kj::PromiseFulfiller<void>>> waitingForAll;
-  kj::Promise<void> job;  // the one that runs; dropped with this object
+  PieceQueue pieces;  // its error names the path
 };
 
 }  // namespace capstan::server::files
