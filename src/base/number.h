@@ -3,6 +3,7 @@
 // what was typed, so that both take the same.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -25,7 +26,10 @@ std::optional<int64_t> parseInt(std::string_view text);
 // The same with optional point and exponent, and "inf", "infinity", "nan" in any case with an optional sign; rounded
 // to nearest, so that what is too large is infinite and what is too small is zero. No hexadecimal.
 std::optional<double> parseFloat(std::string_view text);
-// An integer if it looks like one (no point, exponent or name), else a double.
+// Whether it is a decimal integer as parseInt() takes it, but of any size: tells what does not fit from what is none.
+bool isInteger(std::string_view text);
+// An integer if it looks like one (no point, exponent or name), else a double. Nothing for an integer that does not fit
+// in 64 bits: it is not rounded.
 std::optional<Number> parseNumber(std::string_view text);
 
 // Whether `text` is how formatInt() writes the integer that it is: no blanks, no '+', no leading zeros, not "-0".
