@@ -52,9 +52,14 @@ struct StoredTask {
 
 // To bytes and back. The bytes are a Cap'n Proto message (stored-task.capnp), so that later versions read earlier ones'.
 std::string serialize(const StoredTask& task);
-Result<StoredTask> parseStoredTask(std::string_view bytes);  // corrupt
+// Errors: corrupt, for whatever is no such message; never throws.
+Result<StoredTask> parseStoredTask(std::string_view bytes);
 // What two submits with one idempotency key have to have in common: SHA-256 over the task, with input files by their
-// content's digest.
-std::string fingerprint(const StoredTask& task, const Spool& spool);
+// content's digest. A file of the served folder counts by its path: that it was changed between a submit and its
+// repetition does not make another task of it. Blocks. Errors: those of reading the input files.
+Result<std::string> fingerprint(const StoredTask& task, const Spool& spool);
+
+// The names of the spool files that belong to the task.
+std::vector<std::string> inputFilesOf(const StoredTask& task);
 
 }  // namespace capstan::server::compute
