@@ -45,6 +45,14 @@ class SessionServer final : public schema::Session::Server {
     return kj::READY_NOW;
   }
 
+  kj::Promise<void> compute(ComputeContext call) override {
+    if (context->compute == nullptr) {
+      context->compute = context->server.computing->newCompute(kj::addRef(*context->scope), context->timer);
+    }
+    call.getResults().setCompute(KJ_ASSERT_NONNULL(context->compute));
+    return kj::READY_NOW;
+  }
+
  private:
   kj::Own<ConnectionContext> context;
 };

@@ -24,6 +24,7 @@ struct ConnectionContext final : public kj::Refcounted {
   uint32_t sessions = 0;  // open now
   bool everLoggedIn = false;
   uint32_t wrongTokens = 0;
+  kj::Maybe<schema::Compute::Client> compute;  // made when it is first asked for, and the same for all sessions
 
   ConnectionContext(ServerState& server, kj::Timer& timer, std::string peer, schema::Authentication authentication,
                     bool refused, kj::Own<files::ConnectionScope> scope)

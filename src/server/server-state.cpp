@@ -86,6 +86,15 @@ void fillServerInfo(schema::ServerInfo::Builder info, const ServerState& state, 
   limits.setConnections(state.options.maxConnections);
   limits.setResumeTime(files::FolderOptions().resumeTime);
   limits.setWriteChunk(files::STREAM_CHUNK_BYTES);
+  const compute::ComputeLimits& compute = state.options.compute;
+  limits.setValues(compute.values);
+  limits.setValueBytes(compute.valueBytes);
+  limits.setSortMemory(compute.sortMemory);
+  limits.setJobsRunning(compute.jobsRunning);
+  limits.setJobsQueued(compute.jobsQueued);
+  limits.setJobsKept(compute.jobsKept);
+  limits.setJobResultBytes(compute.jobResultBytes);
+  limits.setJobResultTime(compute.jobResultTime);
 }
 
 void fillStatus(schema::Status::Builder status, const ServerState& state, schema::Authentication authentication) {
@@ -113,6 +122,12 @@ void fillStatus(schema::Status::Builder status, const ServerState& state, schema
   cache.setMisses(figures.cache.misses);
   cache.setEvictions(figures.cache.evictions);
   cache.setPolicy(schema::CachePolicy(figures.cache.policy));
+
+  auto computing = state.computing->figures();
+  status.setJobs(computing.jobs);
+  status.setComputations(computing.computations);
+  status.setValues(computing.values);
+  status.setValueBytes(computing.valueBytes);
 
   status.setResidentMemory(residentMemory());
   status.setThreads(state.threads);

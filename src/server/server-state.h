@@ -13,6 +13,7 @@
 #include <capstan/base/blocking-pool.h>
 #include <capstan/rpc/peer-options.h>
 #include <capstan/schema/gateway.capnp.h>
+#include <capstan/server/compute/computing.h>
 #include <capstan/server/owner-token.h>
 #include <capstan/server/server.h>
 
@@ -90,6 +91,7 @@ struct ServerState {
   std::string hostName;
   std::unique_ptr<BlockingPool> pool;
   std::unique_ptr<files::ServedFolder> folder;  // destroyed before the pool
+  std::unique_ptr<compute::Computing> computing;  // destroyed before the folder
   unsigned threads = 1;
 
   // thread-safe

@@ -81,6 +81,7 @@ class ServerImpl final : public Server {
     acceptor = nullptr;
     links = TokenLinks();
     state->draining = true;
+    state->computing->beginDrain();
     kj::Vector<kj::Promise<void>> begun;
     for (auto& loop : loops) begun.add(loop->beginDrain());
     auto grace = timer.afterDelay(int64_t(state->options.drainGrace) * kj::NANOSECONDS);
@@ -103,8 +104,8 @@ class ServerImpl final : public Server {
   // looks, so that answers get out.
   kj::Promise<void> whenQuiet(unsigned quietLooks = 0) {
     auto now = activity();
-    bool quiet =
-        now.uploads == 0 && now.downloads == 0 && state->pool->pending() == 0 && state->folder->figures().pending == 0;
+    bool quiet = now.uploads == 0 && now.downloads == 0 && state->pool->pending() == 0 &&
+                 state->folder->figures().pending == 0 && state->computing->figures().computations == 0;
     if (now.connections == 0 || quietLooks == 2) return kj::READY_NOW;
     return timer.afterDelay(50 * kj::MILLISECONDS).then([this, quiet, quietLooks]() {
       return whenQuiet(quiet ? quietLooks + 1 : 0);
@@ -141,6 +142,9 @@ Result<std::unique_ptr<Server>> Server::start(ServerOptions options, kj::UnixEve
   auto folder = files::ServedFolder::open(std::move(folderOptions), *state->pool);
   if (!folder.ok()) return folder.error();
   state->folder = std::move(*folder);
+  auto computing = compute::Computing::open({state->options.root, state->options.compute}, *state->folder);
+  if (!computing.ok()) return computing.error();
+  state->computing = std::move(*computing);
   unsigned threads = state->threads;
   std::unique_ptr<Server> server;
   KJ_IF_MAYBE (exception, kj::runCatchingExceptions([&]() {

@@ -11,6 +11,7 @@
 
 #include <capstan/base/error.h>
 #include <capstan/rpc/address.h>
+#include <capstan/server/compute/computing.h>
 #include <capstan/server/files/served-folder.h>
 
 namespace capstan::server {
@@ -29,6 +30,7 @@ struct ServerOptions {
   uint64_t drainGrace = 10'000'000'000;  // nanoseconds that uploads in flight have after drain() began
   size_t cacheBytes = 64 << 20;
   files::CachePolicy cachePolicy = files::CachePolicy::FIFO;
+  compute::ComputeLimits compute;
   uint64_t loginDeadline = 30'000'000'000;  // nanoseconds until a connection without a session is ended
 };
 

@@ -1,1 +1,132 @@
 #include <capstan/server/compute/computing.h>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <thread>
+
+#include <kj/mutex.h>
+
+#include <capstan/base/file.h>
+#include <capstan/base/path.h>
+#include <capstan/base/text.h>
+#include <capstan/server/compute/compute-server.h>
+
+namespace capstan::server::compute {
+
+namespace {
+
+// Below the event loops, which have none: a `ping` is answered while all threads sort.
+constexpr int QUICK_NICENESS = 5;
+constexpr int BULK_NICENESS = 10;
+constexpr unsigned BULK_THREADS = 4;  // each computation may use the sort's memory
+constexpr size_t QUEUE_LIMIT = 1024;
+constexpr unsigned MOST_SERVERS = 64;  // of one host on one folder
+
+std::string hostName() {
+  char name[256] = {};
+  if (gethostname(name, sizeof(name) - 1) != 0 || name[0] == '\0') return "unknown";
+  std::string result = name;
+  std::replace(result.begin(), result.end(), '/', '_');
+  return result == "." || result == ".." ? "unknown" : result;
+}
+
+struct LockedFolder {
+  std::string path;
+  kj::AutoCloseFd lock;
+};
+
+// The folder that only this process uses, ROOT/.capstan/compute/HOST or, where other servers of this host run on the
+// same root, HOST-2 and so on: the first that is free, so that a server that starts again finds what it left.
+Result<LockedFolder> lockFolder(const std::string& root) {
+  std::string parent = root + "/" + std::string(STATE_FOLDER) + "/compute";
+  auto made = makeDirectories(parent);
+  if (!made.ok()) return made.error();
+  std::string host = hostName();
+  for (unsigned number = 1; number <= MOST_SERVERS; ++number) {
+    std::string path = parent + "/" + host + (number == 1 ? "" : "-" + std::to_string(number));
+    made = makeDirectories(path);
+    if (!made.ok()) return made.error();
+    std::string lockPath = path + "/lock";
+    int fd = open(lockPath.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) return errorFromErrno(errno, "cannot open", lockPath);
+    kj::AutoCloseFd lock(fd);
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return LockedFolder{std::move(path), kj::mv(lock)};
+    if (errno != EWOULDBLOCK) return errorFromErrno(errno, "cannot lock", lockPath);
+  }
+  return errorAt(ErrorCode::LIMIT, root, "too many servers of this host run on ", "; stop some");
+}
+
+class ComputingImpl final : public Computing {
+ public:
+  ComputingImpl(LockedFolder folderParam, std::unique_ptr<Spool> spoolParam, const ComputeLimits& limits,
+                files::ServedFolder& served)
+      : folder(kj::mv(folderParam)),
+        spool(std::move(spoolParam)),
+        quick({.threads = std::max(2u, std::thread::hardware_concurrency()),
+               .queueLimit = QUEUE_LIMIT,
+               .niceness = QUICK_NICENESS,
+               .name = "capstan-quick"}),
+        bulk({.threads = BULK_THREADS, .queueLimit = QUEUE_LIMIT, .niceness = BULK_NICENESS, .name = "capstan-bulk"}),
+        context{{quick, bulk}, *spool, served, limits} {}
+
+  Status openJobs() {
+    auto opened = Jobs::open(folder.path, context);
+    if (!opened.ok()) return opened.error();
+    jobs = std::move(*opened);
+    return okStatus();
+  }
+
+  schema::Compute::Client newCompute(kj::Own<files::ConnectionScope> connection, kj::Timer& timer) override {
+    auto account = std::make_shared<SpoolAccount>(context.limits.valueBytes);
+    {
+      auto locked = accounts.lockExclusive();
+      std::erase_if(*locked, [](auto& each) { return each.expired(); });
+      locked->push_back(account);
+    }
+    return kj::heap<ComputeServer>(
+        kj::refcounted<ComputeScope>(context, *jobs, totals, kj::mv(connection), std::move(account)), timer);
+  }
+
+  Figures figures() const override {
+    Figures result;
+    result.jobs = jobs->unfinished();
+    result.computations = totals.computations.load(std::memory_order_relaxed);
+    result.values = totals.values.load(std::memory_order_relaxed);
+    for (auto& each : *accounts.lockExclusive()) {
+      if (auto account = each.lock()) result.valueBytes += account->used.load(std::memory_order_relaxed);
+    }
+    return result;
+  }
+
+  void beginDrain() override { jobs->beginDrain(); }
+
+ private:
+  // Destroyed in reverse order: the jobs, which wait for what they run, before the threads.
+  LockedFolder folder;
+  const std::unique_ptr<Spool> spool;
+  BlockingPool quick;
+  BlockingPool bulk;
+  const ComputeContext context;
+  ComputeTotals totals;
+  kj::MutexGuarded<std::vector<std::weak_ptr<SpoolAccount>>> accounts;
+  std::unique_ptr<Jobs> jobs;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Computing>> Computing::open(Options options, files::ServedFolder& folder) {
+  auto locked = lockFolder(options.root);
+  if (!locked.ok()) return locked.error();
+  auto spool = Spool::open(locked->path);
+  if (!spool.ok()) return spool.error();
+  auto computing = std::make_unique<ComputingImpl>(std::move(*locked), std::move(*spool), options.limits, folder);
+  auto opened = computing->openJobs();
+  if (!opened.ok()) return opened.error();
+  return std::unique_ptr<Computing>(std::move(computing));
+}
+
+}  // namespace capstan::server::compute

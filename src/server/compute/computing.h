@@ -1,10 +1,12 @@
-// What one server has for computing: threads, limits, the folder for what is too large for memory, and the jobs. The door
-// from a connection to it is newCompute().
+// What one server has for computing: threads, limits, the folder for what is too large for memory, and the jobs. The
+// door from a connection to it is newCompute().
 #pragma once
 
 #include <atomic>
 #include <memory>
 #include <string>
+
+#include <kj/timer.h>
 
 #include <capstan/base/blocking-pool.h>
 #include <capstan/schema/compute.capnp.h>
@@ -18,13 +20,13 @@ class Jobs;
 
 // The numbers go into schema::Limits.
 struct ComputeLimits {
-  uint32_t values = 8192;               // Value capabilities that one connection may hold
-  uint64_t valueBytes = 16ull << 30;    // what they may take, runs of their sorts included
+  uint32_t values = 8192;             // Value capabilities that one connection may hold
+  uint64_t valueBytes = 16ull << 30;  // what they may take, runs of their sorts included
   uint64_t sortMemory = DEFAULT_SORT_MEMORY;
-  uint32_t jobsRunning = 2;             // of one grant; and in all, no more than the threads for long work
-  uint32_t jobsQueued = 100;            // of one grant
-  uint32_t jobsKept = 1000;             // of one grant, that have ended
-  uint64_t jobResultBytes = 8ull << 30; // of one grant
+  uint32_t jobsRunning = 2;              // of one grant; and in all, no more than the threads for long work
+  uint32_t jobsQueued = 100;             // of one grant
+  uint32_t jobsKept = 1000;              // of one grant, that have ended
+  uint64_t jobResultBytes = 8ull << 30;  // of one grant
   uint64_t jobResultTime = 24ull * 3600 * 1'000'000'000;  // nanoseconds
 };
 
@@ -40,7 +42,7 @@ inline constexpr uint64_t QUICK_BYTES = 16 << 20;
 // What computing code needs of its server. All of it outlives what is computed.
 struct ComputeContext {
   ComputeThreads threads;
-  const Spool& spool;           // in the compute folder
+  const Spool& spool;  // in the compute folder
   files::ServedFolder& folder;
   const ComputeLimits limits;
 };
@@ -53,13 +55,13 @@ class Computing {
     std::string root;  // the served folder: compute state is in ROOT/.capstan/compute/
     ComputeLimits limits;
   };
-  // Makes or adopts the compute folder, opens the journal, and begins again what a dead server left unfinished. `folder`
-  // must outlive it. Blocks.
+  // Makes or adopts the compute folder, opens the journal, and begins again what a dead server left unfinished.
+  // `folder` must outlive it. Blocks.
   static Result<std::unique_ptr<Computing>> open(Options options, files::ServedFolder& folder);
   virtual ~Computing() noexcept(false) = default;
 
   // For one connection, on that connection's loop.
-  virtual schema::Compute::Client newCompute(kj::Own<files::ConnectionScope> scope) = 0;
+  virtual schema::Compute::Client newCompute(kj::Own<files::ConnectionScope> scope, kj::Timer& timer) = 0;
 
   struct Figures {
     uint32_t jobs = 0;          // queued or running

@@ -1,0 +1,56 @@
+// What one connection holds of computing: its values, what they take, and the capabilities that it was given. Internal
+// to src/server/compute.
+#pragma once
+
+#include <atomic>
+#include <vector>
+
+#include <capnp/capability.h>
+#include <kj/refcount.h>
+#include <kj/timer.h>
+
+#include <capstan/server/compute/computing.h>
+
+namespace capstan::server::compute {
+
+// Counted over all connections; read by status.
+struct ComputeTotals {
+  std::atomic<uint32_t> computations{0};
+  std::atomic<uint32_t> values{0};
+};
+
+// Belongs to the connection's loop; kept alive by each capability made from it.
+struct ComputeScope final : public kj::Refcounted {
+  // constant after construction
+  const ComputeContext& context;
+  Jobs& jobs;
+  ComputeTotals& totals;
+  kj::Own<files::ConnectionScope> connection;
+  std::shared_ptr<SpoolAccount> account;
+  // owned by the loop
+  uint32_t values = 0;
+  capnp::CapabilityServerSet<schema::Value> known;  // by which values made here are known again
+
+  ComputeScope(const ComputeContext& context, Jobs& jobs, ComputeTotals& totals,
+               kj::Own<files::ConnectionScope> connection, std::shared_ptr<SpoolAccount> account)
+      : context(context), jobs(jobs), totals(totals), connection(kj::mv(connection)), account(std::move(account)) {}
+
+  // Destroys a promise, and then what others it may have held. A chain of a thousand values, each of which holds the
+  // one before, goes one after the other and not one within the other.
+  void bury(kj::Promise<void> promise) {
+    graveyard.push_back(kj::mv(promise));
+    if (burying) return;
+    burying = true;
+    KJ_DEFER(burying = false);
+    while (!graveyard.empty()) {
+      auto next = kj::mv(graveyard.back());
+      graveyard.pop_back();
+    }
+  }
+
+ private:
+  std::vector<kj::Promise<void>> graveyard;
+  bool burying = false;
+};
+
+}  // namespace capstan::server::compute
