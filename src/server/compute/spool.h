@@ -15,7 +15,8 @@
 
 namespace capstan::server::compute {
 
-// How many bytes somebody may have in spool files, and has. Thread-safe. Kept alive by the files that are charged to it.
+// How many bytes somebody may have in spool files, and has. Thread-safe. Kept alive by the files that are charged to
+// it.
 struct SpoolAccount {
   explicit SpoolAccount(uint64_t limit) : limit(limit) {}
 
@@ -25,6 +26,9 @@ struct SpoolAccount {
   // False, and nothing charged, if it would be more than the limit.
   bool charge(uint64_t bytes);
   void release(uint64_t bytes) { used.fetch_sub(bytes, std::memory_order_relaxed); }
+
+  // `quota`, with a sentence that says how much the limit is and what to do.
+  Error exceeded() const;
 };
 
 // One file, written from its beginning to its end and then read. Writing belongs to one thread at a time; once nobody
@@ -36,8 +40,11 @@ class SpoolFile {
   ~SpoolFile();
   KJ_DISALLOW_COPY(SpoolFile);
 
-  // Errors: noSpace, quota (the account's limit, with a sentence that says how much it is), io.
-  Status append(std::string_view bytes);
+  // One write, so small pieces want to be gathered before. Charges the account ahead, in larger steps. Nothing is added
+  // if it fails. Errors: noSpace, quota (SpoolAccount::exceeded), tooLarge (for the file system), io.
+  Status append(std::string_view data);
+  // Nothing more will be appended for now: gives back to the account what was charged ahead.
+  void settle();
   uint64_t size() const { return bytes; }
 
   // Up to `size` bytes, fewer only at the end.
@@ -51,27 +58,32 @@ class SpoolFile {
   std::shared_ptr<SpoolAccount> account;
   uint64_t bytes = 0;
   uint64_t charged = 0;
+
+  friend class Spool;
 };
 
 // A folder for spool files. Thread-safe; must outlive nothing: files live on without it.
 class Spool {
  public:
-  // `folder` must exist. Holds a descriptor of it.
-  static Result<std::unique_ptr<Spool>> open(const std::string& folder);
+  // `folder` must exist. Holds a descriptor of it. `useTmpfile` false: works as on file systems without O_TMPFILE,
+  // where a file has a name ("unnamed-" and random digits) for the moment between its making and its unlinking.
+  static Result<std::unique_ptr<Spool>> open(const std::string& folder, bool useTmpfile = true);
 
   // A file without a name.
   Result<std::unique_ptr<SpoolFile>> newFile(std::shared_ptr<SpoolAccount> account) const;
-  // A file with a name that must be free, mode 0600.
+  // A file with a name that must be free, mode 0600. Names, here and below, are without '/'.
   Result<std::unique_ptr<SpoolFile>> newFile(const std::string& name, std::shared_ptr<SpoolAccount> account) const;
-  // One that is there, to be read. Its size is not charged to anybody.
+  // One that is there, to be read. Its size is not charged to anybody. Errors: notFound, corrupt (no plain file), io.
   Result<std::unique_ptr<SpoolFile>> openFile(const std::string& name) const;
   Status removeFile(const std::string& name) const;  // that it is not there is no error
   Status flushFolder() const;
   Result<std::vector<std::string>> names() const;
 
  private:
-  kj::AutoCloseFd folder;
-  explicit Spool(kj::AutoCloseFd folder) : folder(kj::mv(folder)) {}
+  const kj::AutoCloseFd folder;
+  const bool useTmpfile;
+
+  Spool(kj::AutoCloseFd folder, bool useTmpfile) : folder(kj::mv(folder)), useTmpfile(useTmpfile) {}
 };
 
 }  // namespace capstan::server::compute
