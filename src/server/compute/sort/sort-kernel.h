@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include <capstan/server/compute/work.h>
 
@@ -21,17 +22,18 @@ SortKernel bestSortKernel();
 std::string_view name(SortKernel kernel);
 
 // Ascending. In place but for `scratch`, which has as many elements and may be overwritten. Uses up to `threads`
-// threads, which end before it returns. Presorted and reversed input costs one pass. False if work.stop was set: the
-// order is undefined then, but no element is lost or doubled... not even then.
+// threads, which end before it returns. Presorted and reversed input costs one pass. False if work.stop was set: what
+// is in `keys` then is undefined.
 bool sortKeys(std::span<int64_t> keys, std::span<int64_t> scratch, unsigned threads, const Work& work,
               SortKernel kernel = SortKernel::AUTO);
 bool sortKeyValues(std::span<KeyValue> pairs, std::span<KeyValue> scratch, unsigned threads, const Work& work,
                    SortKernel kernel = SortKernel::AUTO);
 
-// Doubles in place, as int64 in the order that schema/compute.capnp has: -0.0 before 0.0, NaN last; and back. All NaNs
-// become the one quiet NaN.
+// Doubles as int64 in the order that schema/compute.capnp has: -0.0 before 0.0, NaN last; and back. All NaNs become the
+// one quiet NaN.
 int64_t orderedFromDouble(double value);
 double doubleFromOrdered(int64_t ordered);
+// The same for many, in place.
 void orderDoubles(std::span<int64_t> bits);    // bit patterns of doubles to keys
 void unorderDoubles(std::span<int64_t> keys);  // and back
 

@@ -36,11 +36,11 @@ struct Workspace {
   unsigned threads = 2;
 };
 
-// Sorts all of `source`. BINARY input gives BINARY output, LINES gives LINES (of the input's type, or of options.type if
-// that is a number and the key is the whole line). `workspace.threads` threads compute at the same time, the calling
+// Sorts all of `source`. BINARY input gives BINARY output, LINES gives LINES (of the input's type, or of options.type
+// if that is a number and the key is the whole line). `workspace.threads` threads compute at the same time, the calling
 // one among them; they end before this returns. Uses about options.memory of memory. work.total is set and work.done
-// advanced. Stops within 50 ms of work.stop. Errors: invalidArgument (names the line), changed, tooLarge (a line of more
-// than an eighth of the memory, or 16 MiB), noSpace, quota, io, cancelled.
+// advanced. Stops within 50 ms of work.stop. Errors: invalidArgument (names the line), changed, tooLarge (a line of
+// more than an eighth of the memory, or 16 MiB), noSpace, quota, io, cancelled.
 Result<std::shared_ptr<const Content>> sortElements(Source& source, const SortOptions& options, Workspace workspace,
                                                     Work& work);
 
