@@ -21,7 +21,7 @@ inline constexpr uint64_t LINE_INDEX_STEP = 4096;
 struct ContentInfo {
   ElementType type = ElementType::UNSET;
   Encoding encoding = Encoding::UNSET;
-  uint64_t count = 0;   // elements
+  uint64_t count = 0;  // elements
   uint64_t bytes = 0;
   bool single = false;  // one number rather than a list
 };
@@ -29,7 +29,7 @@ struct ContentInfo {
 // Immutable and thread-safe, shared. LINES content always ends in '\n' unless it is empty.
 class Content {
  public:
-  // One number, BINARY.
+  // One number, BINARY, in memory and charged to nobody.
   static std::shared_ptr<const Content> ofNumber(const Number& number);
   // What a job's journal remembers of a result: the file and what is in it. Counts nothing.
   static std::shared_ptr<const Content> ofFile(ContentInfo info, std::unique_ptr<SpoolFile> file);
@@ -41,7 +41,8 @@ class Content {
   // invalidArgument. May block if not inMemory().
   Result<Number> number() const;
 
-  // Up to `size` bytes from `offset`, fewer only at the end. May block if not inMemory().
+  // Up to `size` bytes from `offset`, fewer only at the end. May block if not inMemory(). Errors: io; corrupt (a file
+  // that somebody cut).
   Result<size_t> readAt(uint64_t offset, char* to, size_t size) const;
   // Where element `index` begins; info().bytes if there are no more than `index`. May block, and reads up to
   // LINE_INDEX_STEP lines (for ofFile(), which has no index, all lines before it).
@@ -50,8 +51,9 @@ class Content {
  private:
   ContentInfo about;
   std::string memory;
+  SpoolCharge memoryCharge{nullptr};
   std::unique_ptr<SpoolFile> file;
-  std::vector<uint64_t> lineIndex;  // LINES in a file: where line i * LINE_INDEX_STEP begins
+  std::vector<uint64_t> lineIndex;  // where line i * LINE_INDEX_STEP begins; empty if that is not known
 
   friend class ContentWriter;
 };
@@ -60,14 +62,15 @@ class Content {
 // charged to the account all the same. What is dropped before finish() leaves nothing.
 class ContentWriter {
  public:
-  // `spool` must outlive it; `account` may be null.
+  // `spool` must outlive it; `account` may be null. `encoding` UNSET means LINES.
   ContentWriter(ElementType type, Encoding encoding, const Spool& spool, std::shared_ptr<SpoolAccount> account);
   // Writes to this file, whatever the size.
   ContentWriter(ElementType type, Encoding encoding, std::unique_ptr<SpoolFile> file);
   ~ContentWriter();
   KJ_DISALLOW_COPY(ContentWriter);
 
-  // Bytes of the encoding, cut anywhere. May block. Errors: noSpace, quota, io.
+  // Bytes of the encoding, cut anywhere. May block. Errors: noSpace, quota, io; all that is called after an error
+  // answers the same one.
   Status append(std::string_view bytes);
   // Ends a last line that was not ended. Errors also: invalidArgument (BINARY that is no multiple of 8 bytes; text in
   // BINARY). `durable`: flushes a file.

@@ -57,32 +57,30 @@ Error SpoolAccount::exceeded() const {
       {}};
 }
 
-SpoolFile::SpoolFile(kj::AutoCloseFd fd, std::shared_ptr<SpoolAccount> account)
-    : fd(kj::mv(fd)), account(std::move(account)) {}
+Status SpoolCharge::cover(uint64_t bytes) {
+  if (!account || bytes <= charged) return okStatus();
+  uint64_t need = bytes - charged, step = std::max(need, CHARGE_STEP);
+  if (!account->charge(step)) {
+    step = need;
+    if (!account->charge(step)) return account->exceeded();
+  }
+  charged += step;
+  return okStatus();
+}
 
-SpoolFile::~SpoolFile() {
-  if (account) account->release(charged);
+void SpoolCharge::settle(uint64_t bytes) {
+  if (!account || charged <= bytes) return;
+  account->release(charged - bytes);
+  charged = bytes;
 }
 
 Status SpoolFile::append(std::string_view data) {
   uint64_t after = bytes + data.size();
-  if (account && after > charged) {
-    uint64_t need = after - charged, step = std::max(need, CHARGE_STEP);
-    if (!account->charge(step)) {
-      step = need;
-      if (!account->charge(step)) return account->exceeded();
-    }
-    charged += step;
-  }
+  Status covered = charge.cover(after);
+  if (!covered) return covered;
   if (!writeAt(fd, data.data(), data.size(), bytes)) return errorFromErrno(errno, "cannot store what is computed");
   bytes = after;
   return okStatus();
-}
-
-void SpoolFile::settle() {
-  if (!account) return;
-  account->release(charged - bytes);
-  charged = bytes;
 }
 
 Result<size_t> SpoolFile::readAt(uint64_t offset, char* to, size_t size) const {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <kj/common.h>
@@ -31,20 +32,45 @@ struct SpoolAccount {
   Error exceeded() const;
 };
 
+// What one thing has of an account, given back when it is destroyed. Belongs to one thread at a time.
+class SpoolCharge {
+ public:
+  // `account` may be null: then nothing is counted, and everything is granted.
+  explicit SpoolCharge(std::shared_ptr<SpoolAccount> account) : account(std::move(account)) {}
+  SpoolCharge(SpoolCharge&& other) : account(std::move(other.account)), charged(std::exchange(other.charged, 0)) {}
+  SpoolCharge& operator=(SpoolCharge&& other) {
+    settle(0);
+    account = std::move(other.account);
+    charged = std::exchange(other.charged, 0);
+    return *this;
+  }
+  ~SpoolCharge() { settle(0); }
+  KJ_DISALLOW_COPY(SpoolCharge);
+
+  // Sees to it that at least `bytes` in all are charged: ahead, in larger steps, so that many small additions do not
+  // contend for the account; the exact need if only that is left. Otherwise `quota`, and nothing more is charged.
+  Status cover(uint64_t bytes);
+  // Gives back what is charged beyond `bytes`.
+  void settle(uint64_t bytes);
+
+ private:
+  std::shared_ptr<SpoolAccount> account;
+  uint64_t charged = 0;
+};
+
 // One file, written from its beginning to its end and then read. Writing belongs to one thread at a time; once nobody
 // writes any more any number of threads may read. Its bytes are charged to the account until it is destroyed.
 class SpoolFile {
  public:
   // Takes over `fd`, which is empty. `account` may be null: then nothing is counted.
-  SpoolFile(kj::AutoCloseFd fd, std::shared_ptr<SpoolAccount> account);
-  ~SpoolFile();
+  SpoolFile(kj::AutoCloseFd fd, std::shared_ptr<SpoolAccount> account) : fd(kj::mv(fd)), charge(std::move(account)) {}
   KJ_DISALLOW_COPY(SpoolFile);
 
-  // One write, so small pieces want to be gathered before. Charges the account ahead, in larger steps. Nothing is added
-  // if it fails. Errors: noSpace, quota (SpoolAccount::exceeded), tooLarge (for the file system), io.
+  // One write, so small pieces want to be gathered before. Nothing is added if it fails. Errors: noSpace, quota
+  // (SpoolAccount::exceeded), tooLarge (for the file system), io.
   Status append(std::string_view data);
   // Nothing more will be appended for now: gives back to the account what was charged ahead.
-  void settle();
+  void settle() { charge.settle(bytes); }
   uint64_t size() const { return bytes; }
 
   // Up to `size` bytes, fewer only at the end.
@@ -55,9 +81,8 @@ class SpoolFile {
 
  private:
   kj::AutoCloseFd fd;
-  std::shared_ptr<SpoolAccount> account;
+  SpoolCharge charge;
   uint64_t bytes = 0;
-  uint64_t charged = 0;
 
   friend class Spool;
 };
