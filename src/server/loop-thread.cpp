@@ -37,6 +37,7 @@ class ServedConnection {
   }
 
   ~ServedConnection() noexcept(false) {
+    context->scope->gone = true;
     KJ_IF_MAYBE (violation, connection.violation()) {
       log::warning(context->peer.c_str(), ": ", *violation);
     }

@@ -24,7 +24,6 @@ Result<Opened> asFile(kj::AutoCloseFd fd, std::string path, bool local) {
   return Opened(std::make_shared<const OpenFile>(OpenFile{kj::mv(fd), std::move(path), local}));
 }
 
-
 Error tooManyFiles(uint32_t limit, const std::string& path) {
   return errorAt(ErrorCode::LIMIT, path, "cannot open ",
                  ": this connection has " + std::to_string(limit) +
@@ -61,6 +60,8 @@ Result<Opened> openFile(const Root& root, std::string path) {
 Error shuttingDownError() {
   return {ErrorCode::SHUTTING_DOWN, "the server is shutting down and takes no new work; try again later", {}};
 }
+
+Error connectionGoneError() { return {ErrorCode::CANCELLED, "the connection has ended", {}}; }
 
 FileStoreServer::FileStoreServer(FolderState& folder, kj::Own<ConnectionScope> scope)
     : folder(folder), scope(kj::mv(scope)) {}

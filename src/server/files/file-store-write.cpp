@@ -102,13 +102,14 @@ struct Creation {
 
 using Content = Result<std::shared_ptr<StagedContent>>;
 
-// Reads what is staged already, slice by slice.
-kj::Promise<Content> takeUp(FolderState& folder, Content content) {
+// Reads what is staged already, slice by slice, as long as the connection is there.
+kj::Promise<Content> takeUp(FolderState& folder, ConnectionScope& scope, Content content) {
   if (!content.ok()) return kj::mv(content);
+  if (scope.gone) return Content(connectionGoneError());
   auto job = folder.run([content = *content]() { return content->resumeStep(); });
-  return job.then([&folder, content = kj::mv(content)](Result<bool> done) mutable -> kj::Promise<Content> {
+  return job.then([&folder, &scope, content = kj::mv(content)](Result<bool> done) mutable -> kj::Promise<Content> {
     if (!done.ok()) return Content(done.error());
-    if (!*done) return takeUp(folder, kj::mv(content));
+    if (!*done) return takeUp(folder, scope, kj::mv(content));
     return kj::mv(content);
   });
 }
@@ -180,7 +181,10 @@ kj::Promise<void> FileStoreServer::create(CreateContext context) {
       .run([creation = std::move(creation), &folder = folder]() {
         return creation.begin(*folder.root, *folder.staging);
       })
-      .then([&folder = folder](Content content) { return takeUp(folder, kj::mv(content)); })
+      .then([&folder = folder, scope = kj::addRef(*scope)](Content content) mutable {
+        auto& connection = *scope;
+        return takeUp(folder, connection, kj::mv(content)).attach(kj::mv(scope));
+      })
       .then([&folder = folder, answerError, context, target = std::move(*target),
              slot = kj::mv(slot)](Content content) mutable {
         if (!content.ok()) return answerError(context, content.error());

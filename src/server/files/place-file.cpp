@@ -48,7 +48,7 @@ class FilePlacement final : public Mutation {
     if (!found.ok()) return found.error();
     Status allowed = check(*found);
     if (!allowed.ok()) return allowed.error();
-    if (*found && keepModeOf(**found)) {
+    if (*found ? keepModeOf(**found) : forgetKeptMode()) {
       Status flushed = flushContent(round);
       if (!flushed.ok()) return flushed.error();
     }
@@ -79,7 +79,17 @@ class FilePlacement final : public Mutation {
     if ((staged.st_mode & PERMISSIONS) == (target.st_mode & PERMISSIONS)) return false;
     // A file that cannot be opened any more could not be flushed.
     if (file->fd() < 0 && (target.st_mode & 0400) == 0) return false;
+    if (!ownMode) ownMode = staged.st_mode & PERMISSIONS;
     fchmodat(file->folder(), name, target.st_mode & PERMISSIONS, 0);
+    options.flushed = false;
+    return true;
+  }
+
+  // What was there when the round began, and had its mode kept, is gone: what comes is new. True as above.
+  bool forgetKeptMode() {
+    if (!ownMode) return false;
+    fchmodat(file->folder(), file->name().c_str(), *ownMode, 0);
+    ownMode.reset();
     options.flushed = false;
     return true;
   }
@@ -127,6 +137,7 @@ class FilePlacement final : public Mutation {
 
   std::shared_ptr<StagedFile> file;
   PlaceFile options;
+  std::optional<mode_t> ownMode;  // what the staged file had before it got that of its target
 };
 
 }  // namespace

@@ -54,6 +54,7 @@ struct ConnectionScope : public kj::Refcounted {
   uint32_t openFiles = 0;
   uint32_t uploads = 0;
   bool shuttingDown = false;  // new work answers shuttingDown; what is in flight goes on
+  bool gone = false;          // the connection has ended: long work that it began is not gone on with
   capnp::CapabilityServerSet<schema::File> files;        // by which those made here are known again
   capnp::CapabilityServerSet<schema::FileStore> stores;
   // shared by all connections; outlive the scope

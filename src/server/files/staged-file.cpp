@@ -9,8 +9,9 @@ namespace capstan::server::files {
 
 namespace {
 
-// How long one who takes over waits for a commit that is under way. Long enough for a flush, short for a pool's thread.
-constexpr std::chrono::seconds COMMIT_PATIENCE(5);
+// How long one who takes over waits for a job or a commit that is under way, on a thread of the pool that others need.
+// After that it hears `overloaded`, and comes again later.
+constexpr std::chrono::milliseconds PATIENCE(200);
 
 }  // namespace
 
@@ -67,8 +68,9 @@ void StagedFile::replaceFd(kj::AutoCloseFd fd) {
 }
 
 bool StagedFile::giveUp() {
-  Use use(mutex);
-  if (!committed.wait_for(use, COMMIT_PATIENCE, [this] { return !committing; })) return false;
+  Use use(mutex, PATIENCE);
+  if (!use.owns_lock()) return false;
+  if (!committed.wait_for(use, PATIENCE, [this] { return !committing; })) return false;
   takenOver = true;
   ours = false;    // the file is the other's now
   file = nullptr;  // and with it goes the lock

@@ -31,7 +31,7 @@ class StagedFile {
   Staging& owner() const { return staging; }
 
   // The right to use the descriptor, until it is destroyed: one at a time.
-  using Use = std::unique_lock<std::mutex>;
+  using Use = std::unique_lock<std::timed_mutex>;
   // Fails (cancelled) if another upload with the same key has taken over. Blocks while another thread uses it.
   Result<Use> tryUse();
 
@@ -54,15 +54,15 @@ class StagedFile {
 
  private:
   friend class Staging;
-  // True when nobody uses it any more and nobody will; false if it is in the middle of a commit that takes long.
+  // True when nobody uses it any more and nobody will; false if somebody stores or commits it and goes on with that.
   bool giveUp();
 
   Staging& staging;
   Staging::Hold hold;
   const int folderFd;
   const std::string fileName;
-  std::mutex mutex;
-  std::condition_variable committed;
+  std::timed_mutex mutex;
+  std::condition_variable_any committed;
   // protected by mutex where several threads may have it
   kj::AutoCloseFd file;
   const Kind kind;

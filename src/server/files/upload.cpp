@@ -2,19 +2,21 @@
 
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
+#include <capstan/server/files/file-store.h>
 #include <capstan/server/files/place-file.h>
 
 namespace capstan::server::files {
 
 namespace {
 
-// Repeats a job that goes in slices until it answers true.
+// Repeats a job that goes in slices until it answers true, or the connection has ended.
 template <typename Step>
-kj::Promise<Status> repeat(FolderState& folder, Step step) {
-  return folder.run(step).then([&folder, step](Result<bool> done) -> kj::Promise<Status> {
+kj::Promise<Status> repeat(FolderState& folder, const ConnectionScope& scope, Step step) {
+  return folder.run(step).then([&folder, &scope, step](Result<bool> done) -> kj::Promise<Status> {
     if (!done.ok()) return Status(done.error());
     if (*done) return okStatus();
-    return repeat(folder, step);
+    if (scope.gone) return Status(connectionGoneError());
+    return repeat(folder, scope, step);
   });
 }
 
@@ -38,8 +40,7 @@ UploadServer::UploadServer(FolderState& folder, UploadSlot slot, UploadTarget ta
       target(std::move(target)),
       content(std::move(content)),
       pieces([this](std::vector<Piece> taken) {
-        return this->folder
-            .run([content = this->content, taken = kj::mv(taken)]() { return content->append(taken); })
+        return this->folder.run([content = this->content, taken = kj::mv(taken)]() { return content->append(taken); })
             .then([this](Status status) { return status.ok() ? status : Status(withPath(status.error())); });
       }) {}
 
@@ -132,7 +133,8 @@ kj::Promise<Result<Entry>> UploadServer::store(Committer::Ticket ticket, Content
         KJ_IF_MAYBE (error, pieces.failure()) {
           return Status(*error);
         }
-        return repeat(folder, [content = content, check = std::move(check)]() { return content->checkStep(check); });
+        return repeat(folder, slot.connection(),
+                      [content = content, check = std::move(check)]() { return content->checkStep(check); });
       })
       .then([this](Status status) -> kj::Promise<Result<bool>> {
         if (status.ok()) {
@@ -142,7 +144,7 @@ kj::Promise<Result<Entry>> UploadServer::store(Committer::Ticket ticket, Content
         }
         Error error = status.error();
         if (error.code != ErrorCode::CORRUPT) return Result<bool>(kj::mv(error));
-        return discardContent().then([error = kj::mv(error)]() { return Result<bool>(error); });
+        return discardContent().then([error = kj::mv(error)](Status) { return Result<bool>(error); });
       })
       .then([this, ticket = kj::mv(ticket)](Result<bool> flushed) mutable -> kj::Promise<Result<Entry>> {
         if (!flushed.ok()) return Result<Entry>(flushed.error());
@@ -151,13 +153,11 @@ kj::Promise<Result<Entry>> UploadServer::store(Committer::Ticket ticket, Content
       });
 }
 
-kj::Promise<void> UploadServer::discardContent() {
-  return folder
-      .run([content = content]() {
-        content->discard();
-        return okStatus();
-      })
-      .ignoreResult();
+kj::Promise<Status> UploadServer::discardContent() {
+  return folder.run([content = content]() {
+    content->discard();
+    return okStatus();
+  });
 }
 
 kj::Promise<void> UploadServer::discard(DiscardContext context) {
@@ -166,7 +166,11 @@ kj::Promise<void> UploadServer::discard(DiscardContext context) {
     return kj::READY_NOW;
   }
   state = State::DISCARDED;
-  return pieces.drained().then([this]() { return discardContent(); });
+  return pieces.drained().then([this]() { return discardContent(); }).then([this, context](Status status) mutable {
+    if (status.ok()) return;
+    state = State::OPEN;  // it is there still, and may be discarded again
+    rpc::setError(context.getResults().initOutcome(), withPath(status.error()));
+  });
 }
 
 }  // namespace capstan::server::files

@@ -56,7 +56,7 @@ class UploadServer final : public schema::Upload::Server {
   Error withPath(Error error) const;
 
   kj::Promise<Result<Entry>> store(Committer::Ticket ticket, ContentCheck check);
-  kj::Promise<void> discardContent();
+  kj::Promise<Status> discardContent();
 
   // constant after construction
   FolderState& folder;

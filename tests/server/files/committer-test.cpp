@@ -151,6 +151,24 @@ TEST_F(CommitterTest, MakesAThousandCommitsInFlightDurableWithAHandfulOfFlushes)
   EXPECT_EQ(disk.trace().back(), "syncfs");
 }
 
+TEST_F(CommitterTest, GivesAFileTheModeOfANewOneWhenWhatItReplacesGoesInTheSameRound) {
+  temp.write("file", "old");
+  ASSERT_EQ(chmod((temp / "file").c_str(), 0400), 0);
+  mode_t newMode = staging->newFileMode();
+  std::promise<void> open;
+  disk.gate = std::shared_future<void>(open.get_future());
+  auto first = submit("first", &other);
+  disk.reached.get_future().wait();
+  auto removed = committer->submit(committer->takeTicket(&connection), makeRemove("file", false, {}));
+  auto stored = submit("file", &connection);
+  open.set_value();
+  EXPECT_TRUE(first.wait(waitScope).ok());
+  EXPECT_TRUE(removed.wait(waitScope).ok());
+  auto entry = stored.wait(waitScope);
+  ASSERT_TRUE(entry.ok());
+  EXPECT_EQ(entry->mode, newMode);
+}
+
 TEST_F(CommitterTest, AppliesInTheOrderOfTicketsOfAConnectionAndMakesNobodyElseWait) {
   auto early = committer->takeTicket(&connection);
   auto late = submit("file", &connection);

@@ -327,6 +327,20 @@ TEST_F(UploadTest, IsTakenOverByALaterOneWithTheSameKey) {
   EXPECT_EQ(temp.read("file"), "half whole");
 }
 
+TEST_F(UploadTest, IsNotCheckedAnyFurtherWhenItsConnectionHasEnded) {
+  auto begun = begin("file");
+  skip(begun.upload, 1ull << 42);  // hours of hashing
+  auto request = begun.upload.commitRequest();
+  ContentCheck check;
+  check.algorithm = DigestAlgorithm::SHA256;
+  check.digest = std::string(32, 'x');
+  rpc::write(request.initCheck(), check);
+  auto committed = request.send();
+  EXPECT_FALSE(committed.poll(server.waitScope));
+  server.scope->gone = true;
+  EXPECT_EQ(answerOf(committed.wait(server.waitScope)).code, ErrorCode::CANCELLED);
+}
+
 TEST_F(UploadTest, DiscardRemovesWhatIsStagedAlsoWithAKey) {
   auto begun = begin("file", {{}, {}, false, "key", {}});
   write(begun.upload, "half");
