@@ -15,13 +15,11 @@
 #include <capstan/base/error.h>
 #include <capstan/schema/compute.capnp.h>
 #include <capstan/server/compute/computing.h>
+#include <capstan/server/compute/jobs/job-journal.h>
+#include <capstan/server/compute/jobs/stored-job.h>
 #include <capstan/server/compute/jobs/stored-task.h>
 
 namespace capstan::server::compute {
-
-// The numbers of JobState in schema/compute.capnp.
-enum class JobState : uint16_t { UNSET, QUEUED, RUNNING, DONE, FAILED, CANCELLED };
-inline bool hasEnded(JobState state) { return state >= JobState::DONE; }
 
 // One job, shared by the table and the capabilities for it. Thread-safe.
 class JobRecord;
@@ -29,9 +27,11 @@ class JobRecord;
 // Thread-safe. Promises are for the calling loop. Destroying it stops running jobs, which the next server begins again.
 class Jobs {
  public:
-  // `folder`: where the journal is; the context's spool is in the same. Blocks. Adopts what is there: queued and running
-  // jobs are queued, in the order in which they were submitted; files that belong to no job are removed.
-  static Result<std::unique_ptr<Jobs>> open(const std::string& folder, const ComputeContext& context);
+  // `folder`: where the journal is; the context's spool is in the same. Blocks. Adopts what is there: queued and
+  // running jobs are queued, in the order in which they were submitted; files that belong to no job are removed.
+  // Errors: those of JobJournal::open, io.
+  static Result<std::unique_ptr<Jobs>> open(const std::string& folder, const ComputeContext& context,
+                                            JournalOptions options = {});
   virtual ~Jobs() noexcept(false) = default;
 
   // A name for an InputFile that is to become part of a task. If the task is not submitted it must be removed by the
@@ -50,9 +50,13 @@ class Jobs {
     std::string cursor;
     bool atEnd = false;
   };
+  // The latest first. `maxEntries` 0: as many as a listing of files has at most, which is the limit in any case. A
+  // cursor that list() did not make gives an empty page.
   virtual Page list(std::string_view grant, std::string_view cursor, uint32_t maxEntries) = 0;
 
   virtual uint32_t unfinished() const = 0;  // queued or running
+  virtual JobJournal::Figures journalFigures() const = 0;
+  // submit() answers shuttingDown, and no queued job is started any more.
   virtual void beginDrain() = 0;
 
   // The capability for a job. `newValue` makes a Value of a result for the connection that asks; it is kept as long as

@@ -1,4 +1,5 @@
-// A task as a job's journal has it: whole by itself, without capabilities, so that any later process can begin it again.
+// A task as a job's journal has it: whole by itself, without capabilities, so that any later process can begin it
+// again.
 #pragma once
 
 #include <optional>
@@ -50,7 +51,8 @@ struct StoredTask {
   std::string label;
 };
 
-// To bytes and back. The bytes are a Cap'n Proto message (stored-task.capnp), so that later versions read earlier ones'.
+// To bytes and back. The bytes are a Cap'n Proto message (stored-task.capnp), so that later versions read earlier
+// ones'.
 std::string serialize(const StoredTask& task);
 // Errors: corrupt, for whatever is no such message; never throws.
 Result<StoredTask> parseStoredTask(std::string_view bytes);

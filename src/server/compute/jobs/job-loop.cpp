@@ -1,0 +1,149 @@
+#include <capstan/server/compute/jobs/job-loop.h>
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <list>
+
+#include <kj/async-io.h>
+
+#include <capstan/base/log.h>
+#include <capstan/rpc/event-loop.h>
+#include <capstan/rpc/outcome.h>
+#include <capstan/server/compute/jobs/job-run.h>
+
+namespace capstan::server::compute {
+
+namespace {
+
+// Times of expiry are of the wall clock, which may be set: it is looked at this often at least.
+constexpr int64_t LONGEST_SLEEP = 60ll * 1'000'000'000;
+
+}  // namespace
+
+void Waker::wake() {
+  std::lock_guard lock(mutex);
+  pending = true;
+  KJ_IF_MAYBE (waiting, fulfiller) (*waiting)->fulfill();
+  fulfiller = nullptr;
+}
+
+kj::Promise<void> Waker::next() {
+  std::lock_guard lock(mutex);
+  if (pending) {
+    pending = false;
+    return kj::READY_NOW;
+  }
+  auto paf = kj::newPromiseAndCrossThreadFulfiller<void>();
+  fulfiller = kj::mv(paf.fulfiller);
+  return kj::mv(paf.promise);
+}
+
+// Lives on the thread's stack.
+class JobLoop::Loop final : public kj::TaskSet::ErrorHandler {
+ public:
+  Loop(JobLoopOwner& owner, const ComputeContext& context, kj::AsyncIoContext& io)
+      : owner(owner), context(context), io(io), store(newStore(context.folder)), tasks(*this) {}
+
+  // Answers when it wants to be called again.
+  int64_t turn() {
+    for (auto& entry : running) {
+      if (entry.record->work.cancelled()) entry.run->stop();
+    }
+    while (auto record = owner.startNext()) start(kj::mv(record));
+    int64_t next = owner.lookAfter();
+    auto names = owner.takeRemovals();
+    if (!names.empty()) remove(std::move(names));
+    return next;
+  }
+
+  kj::Promise<void> stopAll() {
+    abandoning = true;
+    for (auto& entry : running) entry.run->stop();
+    return tasks.onEmpty();
+  }
+
+ private:
+  struct Entry {
+    std::shared_ptr<JobRecord> record;
+    kj::Own<JobRun> run;
+  };
+
+  JobLoopOwner& owner;
+  const ComputeContext& context;
+  kj::AsyncIoContext& io;
+  schema::FileStore::Client store;
+  bool abandoning = false;
+  std::list<Entry> running;
+  kj::TaskSet tasks;  // destroyed before the runs
+
+  static schema::FileStore::Client newStore(files::ServedFolder& folder) {
+    auto scope = kj::refcounted<files::ConnectionScope>();
+    scope->grantId = "jobs";
+    return folder.newFileStore(kj::mv(scope));
+  }
+
+  void start(std::shared_ptr<JobRecord> record) {
+    // The owner outlives the loop.
+    auto note = [this, record](Placing placing, ContentInfo result) {
+      return owner.notePlacing(record, std::move(placing), result);
+    };
+    auto& timer = io.provider->getTimer();
+    auto run = kj::heap<JobRun>(context, timer, store, record, owner.taskOf(*record), note);
+    auto position = running.insert(running.end(), {record, kj::mv(run)});
+    // `this` outlives `tasks`.
+    tasks.add(position->run->run().then([this, position](Result<JobResult> result) {
+      bool stopped = !result.ok() && result.error().code == ErrorCode::CANCELLED;
+      owner.ended(position->record, std::move(result), stopped && abandoning);
+      // Not destroyed here: this continuation belongs to a promise of the run's own.
+      tasks.add(kj::evalLater([this, position]() { running.erase(position); }));
+    }));
+  }
+
+  void remove(std::vector<std::string> names) {
+    tasks.add(context.threads.quick
+                  .run([&spool = context.spool, names = std::move(names)]() {
+                    Status status = okStatus();
+                    for (auto& name : names) {
+                      Status removed = spool.removeFile(name);
+                      if (!removed.ok()) status = removed;
+                    }
+                    return status;
+                  })
+                  .then([](Status status) {
+                    if (status.ok()) return;
+                    log::warning("a file of a job that is gone stays until the next start: ",
+                                 status.error().message.c_str());
+                  }));
+  }
+
+  void taskFailed(kj::Exception&& exception) override {
+    log::error("a job's task failed: ", rpc::errorFromException(exception).message.c_str());
+  }
+};
+
+JobLoop::JobLoop(JobLoopOwner& owner, const ComputeContext& context, std::shared_ptr<Waker> waker)
+    : owner(owner), context(context), waker(std::move(waker)), thread([this]() { run(); }) {}
+
+JobLoop::~JobLoop() noexcept(false) {
+  ending = true;
+  waker->wake();
+  thread.join();
+}
+
+void JobLoop::run() {
+  pthread_setname_np(pthread_self(), "capstan-jobs");
+  auto io = kj::setupAsyncIo();
+  rpc::setUpEventLoop(io.waitScope);
+  Loop loop(owner, context, io);
+  auto& timer = io.provider->getTimer();
+  while (true) {
+    auto woken = waker->next();
+    if (ending) break;
+    int64_t delay = std::clamp(loop.turn(), int64_t(0), LONGEST_SLEEP);
+    woken.exclusiveJoin(timer.afterDelay(delay * kj::NANOSECONDS)).wait(io.waitScope);
+  }
+  loop.stopAll().wait(io.waitScope);
+}
+
+}  // namespace capstan::server::compute

@@ -1,0 +1,61 @@
+// One job at work: its steps, on the pools and on the jobs' event loop, from its operands to a result that is durable
+// or placed. What becomes of the job is not decided here.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+
+#include <kj/async.h>
+#include <kj/timer.h>
+
+#include <capstan/schema/files.capnp.h>
+#include <capstan/server/compute/computing.h>
+#include <capstan/server/compute/jobs/job-record.h>
+#include <capstan/server/compute/jobs/job-work.h>
+
+namespace capstan::server::compute {
+
+// Belongs to one event loop, and outlives the promise of run().
+class JobRun {
+ public:
+  // Journals what is about to be placed, and what the result is.
+  using Note = std::function<kj::Promise<Status>(Placing, ContentInfo)>;
+
+  // `context` and `timer` must outlive it. `store`: the whole served folder.
+  JobRun(const ComputeContext& context, kj::Timer& timer, schema::FileStore::Client store,
+         std::shared_ptr<JobRecord> record, std::shared_ptr<const StoredTask> task, Note note);
+  KJ_DISALLOW_COPY(JobRun);
+
+  // To be called once. Errors: those of the task; cancelled, only after stop(). Never rejects.
+  kj::Promise<Result<JobResult>> run();
+
+  // Ends what can be ended; run() resolves within 100 ms, unless it is placing the file already.
+  void stop();
+
+ private:
+  using Running = kj::Promise<Result<JobResult>>;
+
+  Running findPlaced(JobProgress before);
+  Running open();
+  Running compute(std::unique_ptr<OpenedTask> opened);
+  Running place(JobResult result);
+
+  template <typename Func>
+  auto onPool(BlockingPool& pool, Func job) -> kj::Promise<decltype(job())>;
+
+  // constant after construction
+  const ComputeContext& context;
+  kj::Timer& timer;
+  schema::FileStore::Client store;
+  const std::shared_ptr<JobRecord> record;
+  const std::shared_ptr<const StoredTask> task;
+  const Note note;
+
+  // owned by the loop
+  std::shared_ptr<std::atomic<bool>> claim;  // of the job on a pool: true once it has begun, or never will
+  bool placing = false;                      // too late to stop
+  kj::PromiseFulfillerPair<void> stopped = kj::newPromiseAndFulfiller<void>();
+};
+
+}  // namespace capstan::server::compute

@@ -1,0 +1,85 @@
+// Which jobs there are, in memory: by id, by key, by grant; the queue; what limits say about them. Knows neither
+// journal nor threads.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include <capstan/server/compute/computing.h>
+#include <capstan/server/compute/jobs/job-journal.h>
+#include <capstan/server/compute/jobs/job-record.h>
+
+namespace capstan::server::compute {
+
+// Not thread-safe: Jobs has a mutex for it.
+class JobTable {
+ public:
+  using Record = std::shared_ptr<JobRecord>;
+
+  // `limits` must outlive it. `slots`: jobs that run at the same time, of all grants together.
+  JobTable(const ComputeLimits& limits, uint32_t slots) : limits(limits), slots(slots) {}
+
+  // `limit` if the grant has as many jobs queued as it may.
+  Status mayQueue(const std::string& grant) const;
+  // A job that is to be queued; when it is in the journal, enqueue() makes it known.
+  void insert(Record record);
+  void enqueue(Record record);
+  // A queued job that will never run.
+  void unqueue(const JobRecord& record);
+  // One that is not to be known any more: it is kept, or it was never queued.
+  void erase(const JobRecord& record);
+
+  // The job that is to be run next, which is given a slot; null if there is none, or no slot is free.
+  Record startNext();
+  // The slot is free again.
+  void stopped(JobRecord& record);
+  // The job, stopped or unqueued, has ended, durably, and is kept from now on.
+  void keep(Record record);
+  // Kept jobs that are beyond the limits of their grants, or past their time: to be erased.
+  std::vector<Record> surplus(int64_t now) const;
+  // When the next kept job will be past its time; INT64_MAX: never.
+  int64_t nextExpiry() const;
+
+  Record byKey(const std::string& grant, const std::string& key) const;
+  // Acknowledged ones only.
+  Record byId(std::string_view grant, std::string_view id) const;
+  // Acknowledged ones with a smaller sequence number, the greatest first, `count` at most.
+  std::vector<Record> before(std::string_view grant, uint64_t sequence, size_t count) const;
+
+  void bury(JobJournal::Tombstone tombstone);
+  bool isBuried(std::string_view grant, std::string_view id) const;
+
+  uint32_t unfinished() const { return unfinishedCount; }
+  std::vector<Record> all() const;
+
+ private:
+  struct Grant {
+    std::map<uint64_t, Record> jobs;  // by sequence
+    std::map<std::string, Record> keys;
+    std::map<std::pair<int64_t, uint64_t>, Record> kept;  // by time of end and sequence
+    uint64_t keptBytes = 0;
+    uint32_t queued = 0;  // those that are not acknowledged yet among them
+    uint32_t running = 0;
+    uint32_t ending = 0;  // neither any more, and not kept yet
+  };
+
+  const ComputeLimits& limits;
+  const uint32_t slots;
+  uint32_t running = 0;
+  uint32_t unfinishedCount = 0;
+  std::map<std::string, Grant, std::less<>> grants;
+  std::unordered_map<std::string, Record> ids;
+  std::map<uint64_t, Record> queue;
+  std::deque<JobJournal::Tombstone> tombstones;
+  std::unordered_map<std::string, std::string> buriedIds;  // to their grants
+
+  static uint64_t resultBytes(const JobRecord& record);
+};
+
+}  // namespace capstan::server::compute
