@@ -24,7 +24,11 @@ class ReceivedMessage final : public capnp::MessageReader, public capnp::Incomin
 
   kj::ArrayPtr<const capnp::word> getSegment(uint id) override;
   capnp::AnyPointer::Reader getBody() override { return getRoot<capnp::AnyPointer>(); }
-  size_t sizeInWords() override { return words.size(); }
+  // What the flow control of calls counts: the message, and about what a call takes while it is not answered. So many
+  // tiny calls are held back as well as few large ones.
+  size_t sizeInWords() override { return words.size() + CALL_WORDS; }
+
+  static constexpr size_t CALL_WORDS = 128;
 
  private:
   kj::Array<capnp::word> words;

@@ -67,7 +67,7 @@ struct Ends {
   // The size of the next message; -1 at the end.
   int64_t receive(MessageStream& stream) {
     KJ_IF_MAYBE (message, stream.receive().wait(waitScope)) {
-      return int64_t((*message)->sizeInWords());
+      return int64_t((*message)->sizeInWords() - ReceivedMessage::CALL_WORDS);
     }
     return -1;
   }

@@ -15,6 +15,8 @@ using Opened = std::shared_ptr<const OpenFile>;
 
 namespace {
 
+constexpr size_t LIST_PAGE_BYTES = 512 << 10;  // a page of usual names takes less
+
 // A descriptor that open(path, O_RDONLY) gave, as a file.
 Result<Opened> asFile(kj::AutoCloseFd fd, std::string path, bool local) {
   struct stat status;
@@ -98,8 +100,11 @@ kj::Promise<void> FileStoreServer::list(ListContext context) {
     rpc::setError(context.getResults().initOutcome(), shuttingDownError());
     return kj::READY_NOW;
   }
-  return folder.run([&folder = folder, request]() { return folder.listings->page(request); })
-      .then([context](Result<ListPage> page) mutable { answerPage(context.getResults(), page); });
+  return scope->answers.take(LIST_PAGE_BYTES).then([this, context, request](ByteBudget::Charge charge) mutable {
+    return folder.run([&folder = folder, request]() { return folder.listings->page(request); })
+        .then([context](Result<ListPage> page) mutable { answerPage(context.getResults(), page); })
+        .attach(kj::mv(charge));
+  });
 }
 
 kj::Promise<void> FileStoreServer::open(OpenContext context) {

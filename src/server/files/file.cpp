@@ -17,7 +17,8 @@ namespace capstan::server::files {
 
 namespace {
 
-constexpr uint64_t ANSWER_WORDS = 32;  // of an answer's message, besides its data
+constexpr uint64_t ANSWER_WORDS = 32;          // of an answer's message, besides its data
+constexpr size_t SMALL_READ_BYTES = 64 << 10;  // not worth a look before they are tried
 
 // What a read covers of a file of this size.
 struct Span {
@@ -75,6 +76,12 @@ Result<Block> readBlock(FolderState& folder, const OpenFile& file, uint64_t offs
   return block;
 }
 
+// Whether the kernel most likely has all of a range in memory, so that an answer may be allocated for it.
+bool isInPageCache(const OpenFile& file, uint64_t offset, size_t size) {
+  char byte;
+  return readCachedAt(file.fd, &byte, 1, offset + size - 1) == 1 && readCachedAt(file.fd, &byte, 1, offset) == 1;
+}
+
 }  // namespace
 
 FileServer::FileServer(FolderState& folder, std::shared_ptr<const OpenFile> file, OpenSlot slot)
@@ -112,10 +119,12 @@ bool FileServer::readNow(ReadContext& context, uint64_t offset, size_t count) {
   struct stat status;
   if (fstat(file->fd, &status) < 0) return false;
   Span span = spanOf(uint64_t(status.st_size), offset, count);
+  auto held = span.size > 0 ? folder.cache->find(status) : nullptr;
+  if (held == nullptr && span.size > SMALL_READ_BYTES && !isInPageCache(*file, offset, span.size)) return false;
   auto results = context.getResults(capnp::MessageSize{span.size / sizeof(capnp::word) + ANSWER_WORDS, 0});
   results.setAtEnd(span.atEnd);
   if (span.size == 0) return true;
-  if (auto held = folder.cache->find(status)) {
+  if (held != nullptr) {
     setBytes(results, held->view().substr(size_t(offset), span.size));
     return true;
   }
@@ -130,7 +139,14 @@ bool FileServer::readNow(ReadContext& context, uint64_t offset, size_t count) {
   return true;
 }
 
+// What waits for the disk takes memory meanwhile, and a client may ask without listening: so only so much at a time.
 kj::Promise<void> FileServer::readOnPool(ReadContext context, uint64_t offset, size_t count) {
+  return slot.connection().answers.take(count).then([this, context, offset, count](ByteBudget::Charge charge) mutable {
+    return readCharged(context, offset, count).attach(kj::mv(charge));
+  });
+}
+
+kj::Promise<void> FileServer::readCharged(ReadContext context, uint64_t offset, size_t count) {
   if (file->local) {
     // No more than there is room for in the answer, should the file have grown.
     auto results = context.getResults();

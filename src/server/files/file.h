@@ -30,6 +30,7 @@ class FileServer final : public schema::File::Server {
 
   bool readNow(ReadContext& context, uint64_t offset, size_t count);
   kj::Promise<void> readOnPool(ReadContext context, uint64_t offset, size_t count);
+  kj::Promise<void> readCharged(ReadContext context, uint64_t offset, size_t count);
 };
 
 }  // namespace capstan::server::files

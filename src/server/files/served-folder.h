@@ -12,6 +12,7 @@
 #include <capstan/base/entry.h>
 #include <capstan/base/error.h>
 #include <capstan/schema/files.capnp.h>
+#include <capstan/server/files/byte-budget.h>
 
 namespace capstan::server::files {
 
@@ -41,6 +42,7 @@ inline constexpr size_t MAX_READ_BYTES = 1 << 20;
 inline constexpr size_t MAX_PUT_BYTES = 1 << 20;
 inline constexpr uint32_t MAX_LIST_ENTRIES = 2048;
 inline constexpr size_t STREAM_CHUNK_BYTES = 256 << 10;
+inline constexpr size_t ANSWER_BYTES_LIMIT = 16 << 20;  // in answers of one connection that wait for the disk
 
 // What one connection may hold, and does hold, of files. Belongs to the connection's loop, and is kept alive by every
 // capability made from it; the atomics are read by other threads for status.
@@ -54,6 +56,7 @@ struct ConnectionScope : public kj::Refcounted {
   uint32_t openFiles = 0;
   uint32_t uploads = 0;
   bool shuttingDown = false;  // new work answers shuttingDown; what is in flight goes on
+  ByteBudget answers{ANSWER_BYTES_LIMIT};
   bool gone = false;          // the connection has ended: long work that it began is not gone on with
   capnp::CapabilityServerSet<schema::File> files;        // by which those made here are known again
   capnp::CapabilityServerSet<schema::FileStore> stores;

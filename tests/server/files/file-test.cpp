@@ -185,5 +185,45 @@ TEST_P(FileTest, ADigestOfAFileThatChangesMeanwhileIsRefused) {
   EXPECT_EQ(codeIn(served.wait(kj::mv(promise)).getOutcome()), ErrorCode::CHANGED);
 }
 
+TEST(ByteBudget, LetsThoseWaitInOrderWhoWantMoreThanThereIs) {
+  kj::EventLoop loop;
+  kj::WaitScope waitScope(loop);
+  ByteBudget budget(100);
+  auto first = kj::heap(budget.take(60).wait(waitScope));
+  auto second = kj::heap(budget.take(60).wait(waitScope));  // may go beyond the limit
+  auto third = budget.take(10);
+  auto dropped = kj::heap(budget.take(90));
+  auto fourth = budget.take(50);
+  EXPECT_FALSE(third.poll(waitScope));
+  dropped = nullptr;
+  first = nullptr;
+  EXPECT_TRUE(third.poll(waitScope));
+  EXPECT_TRUE(fourth.poll(waitScope));
+  second = nullptr;
+  auto last = budget.take(1);
+  EXPECT_TRUE(last.poll(waitScope));
+}
+
+TEST_P(FileTest, AnswersManyLargeReadsFromTheDiskALittleAtATime) {
+  std::string content(4 << 20, 'x');
+  served.temp.write("large", content);
+  auto file = open("large");
+  kj::Vector<kj::Promise<void>> reads;
+  unsigned answered = 0;
+  for (int i = 0; i < 100; ++i) {
+    auto request = file.readRequest();
+    request.setOffset(uint64_t(i % 4) << 20);
+    request.setCount(1 << 20);
+    reads.add(request.send().then([&](auto&& response) {
+      ++answered;
+      EXPECT_EQ(response.getData().size(), size_t(1) << 20);
+    }));
+  }
+  served.waitScope.poll();
+  EXPECT_LE(served.pool.pending(), ANSWER_BYTES_LIMIT / MAX_READ_BYTES);
+  served.wait(kj::joinPromises(reads.releaseAsArray()));
+  EXPECT_EQ(answered, 100u);
+}
+
 }  // namespace
 }  // namespace capstan::server::files
