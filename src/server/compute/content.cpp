@@ -7,6 +7,7 @@
 #include <kj/debug.h>
 
 #include <capstan/server/compute/line-error.h>
+#include <capstan/server/compute/newlines.h>
 
 namespace capstan::server::compute {
 namespace {
@@ -18,19 +19,6 @@ constexpr size_t COUNT_BLOCK = 8 << 10;
 constexpr size_t READ_BLOCK = 64 << 10;
 // A number is not written with more bytes than that, but for somebody's joke of leading zeros.
 constexpr uint64_t LONGEST_NUMBER = 64 << 10;
-
-uint64_t countNewlines(const char* begin, const char* end) {
-  uint64_t total = 0;
-  while (begin != end) {
-    // No more than 255 at a time, so that the sum fits into a byte: the compiler then adds up whole vectors of bytes.
-    size_t length = std::min<size_t>(size_t(end - begin), 240);
-    uint8_t sum = 0;
-    for (size_t i = 0; i < length; ++i) sum = uint8_t(sum + (begin[i] == '\n'));
-    total += sum;
-    begin += length;
-  }
-  return total;
-}
 
 // Behind the `count`'th newline, which is there; `count` is at least 1.
 const char* afterNewlines(const char* begin, const char* end, uint64_t count) {

@@ -23,6 +23,7 @@ inline Error lineError(std::string_view source, uint64_t line, std::string_view 
   } else {
     sentence += isInteger(text) ? " does not fit in 64 bits: \"" : " is not an integer: \"";
   }
+  if (text.ends_with('\r')) text.remove_suffix(1);  // the line's end is not what is wrong with it
   size_t shown = text.size();
   if (shown > SHOWN_LINE_BYTES) {
     shown = SHOWN_LINE_BYTES;

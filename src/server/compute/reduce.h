@@ -1,8 +1,8 @@
 // One number out of many: sum, min, max and count of a source's elements. Knows no RPC.
 #pragma once
 
+#include <cstdint>
 #include <span>
-#include <string>
 
 #include <capstan/base/error.h>
 #include <capstan/base/number.h>
@@ -15,11 +15,13 @@ namespace capstan::server::compute {
 enum class Reduction : uint16_t { UNSET, SUM, MIN, MAX, COUNT };
 
 // The sum of single numbers, as Compute.add has it. Errors: invalidArgument with the operands in the sentence if the
-// exact sum of ints does not fit in 64 bits. At least two operands.
+// exact sum of ints does not fit in 64 bits. The caller sees to it that there are at least two.
 Result<Number> addNumbers(std::span<const Number> operands);
 
 // As Compute.reduce has it. Sums of floats are compensated (Neumaier 1974). COUNT works on text too, SUM, MIN and MAX
-// on numbers. Errors: invalidArgument (names the line; overflow; min or max of nothing; text), changed, io, cancelled.
+// on numbers; all of them see to it that what should be a number is one. work.total is set and work.done advanced, in
+// bytes. Errors: invalidArgument (names the line; overflow; min or max of nothing; text), tooLarge (a line of more than
+// a megabyte), changed, io, cancelled.
 Result<Number> reduceElements(Source& source, Reduction reduction, Work& work);
 
 }  // namespace capstan::server::compute
