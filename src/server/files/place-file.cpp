@@ -14,6 +14,7 @@ namespace capstan::server::files {
 namespace {
 
 constexpr mode_t PERMISSIONS = 07777;
+constexpr off_t LARGE_BYTES = 16 << 20;  // takes milliseconds to free
 
 class FilePlacement final : public Mutation {
  public:
@@ -97,6 +98,10 @@ class FilePlacement final : public Mutation {
   Result<Entry> moveInto(Round& round, Root::Place& place, const std::optional<struct stat>& found) {
     // By descriptor: another program may replace the file as soon as it is there.
     kj::AutoCloseFd self(openat(file->folder(), file->name().c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    kj::AutoCloseFd displaced;
+    if (found && S_ISREG(found->st_mode) && found->st_size >= LARGE_BYTES) {
+      displaced = kj::AutoCloseFd(openat(place.folder, place.name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    }
     Move move{round.disk, file->folder(), file->name(), place.folder, place.name, options.path};
     auto moved = moveAs(move, options.expectation, found);
     if (!moved.ok()) {
@@ -104,6 +109,8 @@ class FilePlacement final : public Mutation {
       return moved.error();
     }
     file->renamedAway();
+    // Freeing what it took is not for this thread, on which all commits wait.
+    if (displaced.get() >= 0) round.staging.closeSoon(kj::mv(displaced));
     if (*moved == Left::DISPLACED) round.staging.throwAway(file->folder(), file->name());
     struct stat status;
     if (fstat(self, &status) < 0) return errorFromErrno(errno, "cannot look at", options.path);

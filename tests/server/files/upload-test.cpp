@@ -341,6 +341,16 @@ TEST_F(UploadTest, IsNotCheckedAnyFurtherWhenItsConnectionHasEnded) {
   EXPECT_EQ(answerOf(committed.wait(server.waitScope)).code, ErrorCode::CANCELLED);
 }
 
+TEST_F(UploadTest, LetsGoOfALargeFileThatItReplaces) {
+  temp.write("file", std::string(20 << 20, 'x'));
+  ASSERT_TRUE(server.put("file", "small").ok());
+  server.state().staging->finishDeleting();
+  for (auto& each : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    EXPECT_EQ(std::filesystem::read_symlink(each, gone).string().find(temp / "file (deleted)"), std::string::npos);
+  }
+}
+
 TEST_F(UploadTest, DiscardRemovesWhatIsStagedAlsoWithAKey) {
   auto begun = begin("file", {{}, {}, false, "key", {}});
   write(begun.upload, "half");
