@@ -327,6 +327,17 @@ TEST(Reduce, StopsWhenItIsCancelled) {
   }
 }
 
+TEST(Reduce, StopsInTheMiddleOfABlock) {
+  std::string lines;
+  for (int i = 0; i < 50'000; ++i) lines += "1\n";
+  PiecesSource source(ElementType::INT, Encoding::LINES, lines + "x\n");
+  Work work;
+  source.afterRead = [&]() { work.stop = true; };
+  EXPECT_EQ(reduceElements(source, Reduction::SUM, work).error().code, ErrorCode::CANCELLED)
+      << "before it came to the line that is no number";
+  EXPECT_EQ(source.reads, 1);
+}
+
 TEST(Reduce, PassesOnWhatTheSourceSays) {
   for (ElementType type : {ElementType::INT, ElementType::FLOAT, ElementType::TEXT}) {
     PiecesSource source(type, Encoding::LINES, "1\n2\n");

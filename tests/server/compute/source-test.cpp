@@ -94,6 +94,16 @@ TEST_F(Sources, SayWhenTheFileWasTruncated) {
   expectChanged(*source);
 }
 
+TEST_F(Sources, SayWhenTheFileWasTruncatedBehindTheirBack) {
+  write("1234567890");
+  auto source = openSource();
+  char buffer[10];
+  EXPECT_EQ(source->read(buffer, 10).value(), 10u);
+  ASSERT_EQ(truncate(path.c_str(), 6), 0);
+  setTime(1);
+  expectChanged(*source);
+}
+
 TEST_F(Sources, SayWhenTheFileWasExtended) {
   write("1234567890");
   for (size_t size : {size_t(3), size_t(10), size_t(100)}) {
