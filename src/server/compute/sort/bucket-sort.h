@@ -7,16 +7,15 @@
 #include <cstring>
 #include <vector>
 
+#include <capstan/server/compute/sort/in-place-sort.h>
 #include <capstan/server/compute/sort/parallel.h>
 #include <capstan/server/compute/sort/splitters.h>
 #include <capstan/server/compute/sort/words.h>
 
 namespace capstan::server::compute {
 
-inline constexpr size_t BUCKET_ELEMENTS = 1 << 20;  // what is aimed at
-inline constexpr size_t MOST_AT_ONCE = 4 << 20;     // what is sorted without looking whether to stop
+inline constexpr size_t MOST_AT_ONCE = 4 << 20;  // what is sorted without looking whether to stop
 inline constexpr size_t LEAST_FOR_THREADS = 256 << 10;
-inline constexpr size_t CHECKED_ELEMENTS = 256 << 10;  // passed over between looks at whether to stop
 
 // Whether it ascends, or did once it was turned round, which is done then. Stops at the first pair that does neither.
 template <typename T>
@@ -40,7 +39,7 @@ class BucketSort {
  public:
   BucketSort(unsigned threads, const Work& work, Piece piece) : threads(threads), work(work), piece(piece) {}
 
-  // False if it was stopped.
+  // Without `scratch` it is done in place, which takes some longer. False if it was stopped.
   bool sort(T* elements, T* scratch, size_t count) {
     if (isInOrder(elements, count, work)) return true;
     if (work.cancelled()) return false;
@@ -48,6 +47,7 @@ class BucketSort {
       piece(elements, scratch, count);
       return true;
     }
+    if (scratch == nullptr) return InPlaceSort<T, Piece>(threads, work, piece).sort(elements, count);
     return split<Words<T>::COUNT - 1>(elements, scratch, count, 0);
   }
 

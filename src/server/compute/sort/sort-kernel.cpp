@@ -31,15 +31,16 @@ void vectorSort(KeyValue* pairs, size_t count) {
 
 template <typename T>
 bool sortWith(std::span<T> elements, std::span<T> scratch, unsigned threads, const Work& work, SortKernel kernel) {
-  KJ_IREQUIRE(scratch.size() >= elements.size());
+  KJ_IREQUIRE(scratch.empty() || scratch.size() >= elements.size());
   if (kernel == SortKernel::AUTO) kernel = bestSortKernel();
+  if (kernel == SortKernel::RADIX && scratch.empty()) kernel = SortKernel::STANDARD;
   auto piece = [kernel](T* begin, T* free, size_t count) {
     if (kernel == SortKernel::STANDARD || count <= SMALL) return std::sort(begin, begin + count, Words<T>::less);
     if (kernel == SortKernel::RADIX) return radixSort(begin, free, count);
     vectorSort(begin, count);
   };
   return BucketSort<T, decltype(piece)>(threads < 1 ? 1 : threads, work, piece)
-      .sort(elements.data(), scratch.data(), elements.size());
+      .sort(elements.data(), scratch.empty() ? nullptr : scratch.data(), elements.size());
 }
 
 constexpr int64_t NAN_BITS = 0x7ff8000000000000;

@@ -21,9 +21,9 @@ enum class SortKernel { AUTO, VECTOR, RADIX, STANDARD };
 SortKernel bestSortKernel();
 std::string_view name(SortKernel kernel);
 
-// Ascending. In place but for `scratch`, which has as many elements and may be overwritten. Uses up to `threads`
-// threads, which end before it returns. Presorted and reversed input costs one pass. False if work.stop was set: what
-// is in `keys` then is undefined.
+// Ascending. `scratch` has as many elements and may be overwritten; or it is empty, which costs some time (a lot with
+// RADIX, which becomes STANDARD then). Uses up to `threads` threads, which end before it returns. Presorted and
+// reversed input costs one pass. False if work.stop was set: what is in `keys` then is undefined.
 bool sortKeys(std::span<int64_t> keys, std::span<int64_t> scratch, unsigned threads, const Work& work,
               SortKernel kernel = SortKernel::AUTO);
 bool sortKeyValues(std::span<KeyValue> pairs, std::span<KeyValue> scratch, unsigned threads, const Work& work,
