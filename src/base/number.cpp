@@ -145,7 +145,10 @@ char* formatFloat(double value, char* to) {
   auto put = [to](std::string_view text) { return static_cast<char*>(mempcpy(to, text.data(), text.size())); };
   if (std::isnan(value)) return put("nan");  // the sign of a NaN means nothing, and to_chars would write it
   if (std::isinf(value)) return put(value < 0 ? "-inf" : "inf");
-  char* end = std::to_chars(to, to + MAX_FLOAT_TEXT - 2, value).ptr;
+  double magnitude = std::abs(value);
+  bool plain = value == 0 || (magnitude >= 1e-4 && magnitude < 1e16);
+  auto format = plain ? std::chars_format::fixed : std::chars_format::scientific;
+  char* end = std::to_chars(to, to + MAX_FLOAT_TEXT - 2, value, format).ptr;
   for (const char* c = to; c != end; ++c) {
     if (*c == '.' || *c == 'e') return end;
   }

@@ -40,8 +40,8 @@ inline constexpr size_t MAX_INT_TEXT = 20;
 inline constexpr size_t MAX_FLOAT_TEXT = 32;
 // Writes without a terminating NUL; answers the end of what it wrote.
 char* formatInt(int64_t value, char* to);
-// The shortest text that reads back as the same double: "0.1", "1e+300", "inf", "nan"; whole numbers with a point
-// ("3.0"), so that they read back as doubles.
+// The fewest digits that read back as the same double: "0.1", "1e+300", "inf", "nan"; whole numbers with a point
+// ("3.0"), so that they read back as doubles. With an exponent below 1e-4 and from 1e16 on, as Python has it.
 char* formatFloat(double value, char* to);
 std::string formatNumber(const Number& value);
 

@@ -184,6 +184,15 @@ TEST(CanonicalInt, IsWhatFormatIntWrites) {
   }
 }
 
+TEST(FormatFloat, WritesAnExponentOnlyForTheVeryLargeAndTheVerySmall) {
+  EXPECT_EQ(textOf(100000.0), "100000.0");
+  EXPECT_EQ(textOf(-123456789012345.5), "-123456789012345.5");
+  EXPECT_EQ(textOf(9999999999999998.0), "9999999999999998.0");
+  EXPECT_EQ(textOf(1e16), "1e+16");
+  EXPECT_EQ(textOf(0.0001), "0.0001");
+  EXPECT_EQ(textOf(0.00001), "1e-05");
+}
+
 TEST(FormatFloat, WritesTheShortestTextThatIsNoInteger) {
   struct Case {
     double value;

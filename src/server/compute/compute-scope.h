@@ -13,6 +13,10 @@
 
 namespace capstan::server::compute {
 
+// Lists that came in messages and are not computed yet, of one connection. With more, calls wait with their answer, and
+// the connection's flow control holds back what is behind them.
+inline constexpr size_t LITERAL_BYTES_LIMIT = 32 << 20;
+
 // Counted over all connections; read by status.
 struct ComputeTotals {
   std::atomic<uint32_t> computations{0};
@@ -29,6 +33,7 @@ struct ComputeScope final : public kj::Refcounted {
   std::shared_ptr<SpoolAccount> account;
   // owned by the loop
   uint32_t values = 0;
+  files::ByteBudget literals{LITERAL_BYTES_LIMIT};
   capnp::CapabilityServerSet<schema::Value> known;  // by which values made here are known again
 
   ComputeScope(const ComputeContext& context, Jobs& jobs, ComputeTotals& totals,

@@ -35,9 +35,9 @@ kj::Promise<ContentResult> computeOn(ComputeScope& scope, Input input, std::shar
       });
 }
 
-// A value that is computed from one input.
 template <typename Job>
-schema::Value::Client valueOfInput(ComputeScope& scope, schema::Operand::Reader operand, Job job) {
+schema::Value::Client valueOfInput(ComputeScope& scope, schema::Operand::Reader operand,
+                                   files::ByteBudget::Charge charge, Job job) {
   auto node = kj::refcounted<ValueNode>(kj::addRef(scope));
   // `scope` is held by the node, which owns the promise.
   node->compute(resolveInput(scope, operand)
@@ -45,7 +45,8 @@ schema::Value::Client valueOfInput(ComputeScope& scope, schema::Operand::Reader 
                            job = std::move(job)](Result<Input> input) mutable -> kj::Promise<ContentResult> {
                       if (!input.ok()) return ContentResult(input.error());
                       return computeOn(scope, std::move(*input), std::move(work), std::move(job));
-                    }));
+                    })
+                    .attach(kj::mv(charge)));
   return newValue(scope, kj::mv(node));
 }
 
@@ -134,6 +135,15 @@ kj::Maybe<Error> ComputeServer::refusal() const {
   return nullptr;
 }
 
+template <typename Context, typename Job>
+kj::Promise<void> ComputeServer::answerFromInput(Context context, schema::Operand::Reader operand, Job job) {
+  // The context keeps the message with the operand, and this object.
+  return scope->literals.take(literalBytes(operand))
+      .then([this, context, operand, job = std::move(job)](files::ByteBudget::Charge charge) mutable {
+        context.getResults().setValue(valueOfInput(*scope, operand, kj::mv(charge), std::move(job)));
+      });
+}
+
 kj::Promise<void> ComputeServer::add(AddContext context) {
   auto operands = context.getParams().getOperands();
   auto results = context.getResults();
@@ -170,8 +180,7 @@ kj::Promise<void> ComputeServer::sort(SortContext context) {
     if (!fits.ok()) return fits.error();
     return sortElements(source, options, Workspace{.spool = spool, .account = account, .result = nullptr}, work);
   };
-  results.setValue(valueOfInput(*scope, params.getInput(), std::move(job)));
-  return kj::READY_NOW;
+  return answerFromInput(context, params.getInput(), std::move(job));
 }
 
 kj::Promise<void> ComputeServer::reduce(ReduceContext context) {
@@ -185,8 +194,7 @@ kj::Promise<void> ComputeServer::reduce(ReduceContext context) {
   auto job = [reduction = *reduction](Source& source, Work& work, const Spool&, const std::shared_ptr<SpoolAccount>&) {
     return asContent(reduceElements(source, reduction, work));
   };
-  results.setValue(valueOfInput(*scope, params.getInput(), std::move(job)));
-  return kj::READY_NOW;
+  return answerFromInput(context, params.getInput(), std::move(job));
 }
 
 kj::Promise<void> ComputeServer::collect(CollectContext context) {

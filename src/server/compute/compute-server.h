@@ -25,6 +25,10 @@ class ComputeServer final : public schema::Compute::Server {
   kj::Own<ComputeScope> scope;
   kj::Timer& timer;
 
+  // A value that is computed from one input, once there is room for what that brings along. `Job` is called on a thread.
+  template <typename Context, typename Job>
+  kj::Promise<void> answerFromInput(Context context, schema::Operand::Reader operand, Job job);
+
   // Why nothing new can be begun, if so.
   kj::Maybe<Error> refusal() const;
   schema::Job::Client newJob(std::shared_ptr<JobRecord> record);

@@ -189,7 +189,8 @@ Status ContentWriter::Impl::store(std::string_view data) {
 }
 
 Status ContentWriter::Impl::storeInMemory(std::string_view data) {
-  if (bytes > MEMORY_CONTENT_BYTES) {
+  bool crowded = account && account->inMemory.load(std::memory_order_relaxed) + bytes > account->memoryLimit;
+  if (bytes > MEMORY_CONTENT_BYTES || crowded) {
     Status moved = moveToFile();
     if (!moved) return moved;
     return file->append(data);
@@ -264,6 +265,7 @@ Result<std::shared_ptr<const Content>> ContentWriter::finish(bool single, bool d
     content->memory = std::move(impl->buffer);
     content->memory.shrink_to_fit();
     content->memoryCharge = std::move(impl->memoryCharge);
+    content->memoryShare = MemoryShare(impl->account, impl->bytes);
   }
   if (!binary) content->lineIndex = std::move(impl->lineIndex);
   return std::shared_ptr<const Content>(std::move(content));

@@ -26,6 +26,33 @@ struct ContentInfo {
   bool single = false;  // one number rather than a list
 };
 
+// Bytes of a finished content that count as in memory for its account, until it is destroyed.
+class MemoryShare {
+ public:
+  MemoryShare() = default;
+  MemoryShare(std::shared_ptr<SpoolAccount> accountParam, uint64_t bytes)
+      : account(std::move(accountParam)), bytes(bytes) {
+    if (account) account->inMemory.fetch_add(bytes, std::memory_order_relaxed);
+  }
+  MemoryShare(MemoryShare&& other) { swap(other); }
+  MemoryShare& operator=(MemoryShare&& other) {
+    swap(other);
+    return *this;
+  }
+  ~MemoryShare() {
+    if (account) account->inMemory.fetch_sub(bytes, std::memory_order_relaxed);
+  }
+
+ private:
+  std::shared_ptr<SpoolAccount> account;
+  uint64_t bytes = 0;
+
+  void swap(MemoryShare& other) {
+    std::swap(account, other.account);
+    std::swap(bytes, other.bytes);
+  }
+};
+
 // Immutable and thread-safe, shared. LINES content always ends in '\n' unless it is empty.
 class Content {
  public:
@@ -52,13 +79,15 @@ class Content {
   ContentInfo about;
   std::string memory;
   SpoolCharge memoryCharge{nullptr};
+  MemoryShare memoryShare;
   std::unique_ptr<SpoolFile> file;
   std::vector<uint64_t> lineIndex;  // where line i * LINE_INDEX_STEP begins; empty if that is not known
 
   friend class ContentWriter;
 };
 
-// Makes content out of bytes that come in order. Belongs to one thread at a time. Small content stays in memory and is
+// Makes content out of bytes that come in order. Belongs to one thread at a time. Small content stays in memory, as long
+// as the account has not too much there, and is
 // charged to the account all the same. What is dropped before finish() leaves nothing.
 class ContentWriter {
  public:

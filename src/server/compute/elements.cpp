@@ -104,6 +104,8 @@ Result<LiteralElements> readLiteral(schema::Elements::Reader from) {
   return Error{ErrorCode::INVALID_ARGUMENT, "the server does not know elements of this type", {}};
 }
 
+size_t sizeOfLiteral(schema::Elements::Reader from) { return size_t(from.totalSize().wordCount * sizeof(capnp::word)); }
+
 Result<ElementBlock> readElements(const Content& content, uint64_t first, uint64_t count) {
   constexpr size_t LIMIT = files::MAX_READ_BYTES;
   const ContentInfo& info = content.info();

@@ -16,6 +16,8 @@ struct LiteralElements {
 };
 // Errors: invalidArgument (a text with a newline in it, by its index; a union member that this server does not know).
 Result<LiteralElements> readLiteral(schema::Elements::Reader from);
+// About what that takes.
+size_t sizeOfLiteral(schema::Elements::Reader from);
 
 // Some elements of a content, ready for a message.
 struct ElementBlock {

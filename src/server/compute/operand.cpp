@@ -93,6 +93,10 @@ std::optional<Number> literalNumber(schema::Operand::Reader operand) {
   return std::nullopt;
 }
 
+size_t literalBytes(schema::Operand::Reader operand) {
+  return operand.isElements() ? sizeOfLiteral(operand.getElements()) : 0;
+}
+
 kj::Promise<InputResult> resolveInput(ComputeScope& scope, schema::Operand::Reader operand) {
   if (auto number = literalNumber(operand)) return InputResult(Input(Content::ofNumber(*number)));
   switch (operand.which()) {

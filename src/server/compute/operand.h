@@ -20,6 +20,9 @@ struct FileInput {
 // Something to compute on. Plain data, may cross threads.
 using Input = std::variant<std::shared_ptr<const Content>, LiteralElements, FileInput>;
 
+// What the operand brings along in its message.
+size_t literalBytes(schema::Operand::Reader operand);
+
 // Waits until the operand is there. Values and files of other servers are read through their capabilities, into a
 // content of the scope's. Belongs to the connection's loop; `scope` must be held until it resolves or is dropped.
 // The reader is used before this returns, not afterwards. Errors: those of what it depends on; invalidArgument.

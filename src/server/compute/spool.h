@@ -19,10 +19,12 @@ namespace capstan::server::compute {
 // How many bytes somebody may have in spool files, and has. Thread-safe. Kept alive by the files that are charged to
 // it.
 struct SpoolAccount {
-  explicit SpoolAccount(uint64_t limit) : limit(limit) {}
+  explicit SpoolAccount(uint64_t limit, uint64_t memoryLimit = 64 << 20) : limit(limit), memoryLimit(memoryLimit) {}
 
   const uint64_t limit;
+  const uint64_t memoryLimit;  // of those bytes, as many may be in memory; the others are in files however small
   std::atomic<uint64_t> used{0};
+  std::atomic<uint64_t> inMemory{0};  // of finished content
 
   // False, and nothing charged, if it would be more than the limit.
   bool charge(uint64_t bytes);

@@ -225,6 +225,18 @@ TEST_F(Contents, AreChargedWhereverTheyAreUntilTheyAreDropped) {
   EXPECT_EQ(account->used, 0u);
 }
 
+TEST_F(Contents, GoToFilesWhenTheAccountHasTooManyInMemory) {
+  account = std::make_shared<SpoolAccount>(1 << 30, 1000);
+  auto first = lines(std::string(600, 'a') + "\n");
+  EXPECT_TRUE(first->inMemory());
+  auto second = lines(std::string(600, 'b') + "\n");
+  EXPECT_FALSE(second->inMemory());
+  EXPECT_EQ(bytesOf(*second), std::string(600, 'b') + "\n");
+  first = nullptr;
+  EXPECT_TRUE(lines(std::string(600, 'c') + "\n")->inMemory());
+  EXPECT_EQ(account->inMemory, 0u);
+}
+
 TEST_F(Contents, BeyondTheAccountAreRefusedAndStayRefused) {
   for (uint64_t limit : {uint64_t(10), uint64_t(MEMORY_CONTENT_BYTES), uint64_t(2 << 20)}) {
     auto tight = std::make_shared<SpoolAccount>(limit);
