@@ -48,7 +48,7 @@ class JobLoop::Loop final : public kj::TaskSet::ErrorHandler {
   // Answers when it wants to be called again.
   int64_t turn() {
     for (auto& entry : running) {
-      if (entry.record->work.cancelled()) entry.run->stop();
+      if (entry.record->cancelled) entry.run->cancel();
     }
     while (auto record = owner.startNext()) start(kj::mv(record));
     int64_t next = owner.lookAfter();
@@ -59,7 +59,7 @@ class JobLoop::Loop final : public kj::TaskSet::ErrorHandler {
 
   kj::Promise<void> stopAll() {
     abandoning = true;
-    for (auto& entry : running) entry.run->stop();
+    for (auto& entry : running) entry.run->abandon();
     return tasks.onEmpty();
   }
 
@@ -94,7 +94,9 @@ class JobLoop::Loop final : public kj::TaskSet::ErrorHandler {
     // `this` outlives `tasks`.
     tasks.add(position->run->run().then([this, position](Result<JobResult> result) {
       bool stopped = !result.ok() && result.error().code == ErrorCode::CANCELLED;
-      owner.ended(position->record, std::move(result), stopped && abandoning);
+      // What was cancelled before the loop ended is, unless it was not known yet whether it had been done.
+      bool cancelled = position->record->cancelled && !position->run->isComparing();
+      owner.ended(position->record, std::move(result), stopped && abandoning && !cancelled);
       // Not destroyed here: this continuation belongs to a promise of the run's own.
       tasks.add(kj::evalLater([this, position]() { running.erase(position); }));
     }));

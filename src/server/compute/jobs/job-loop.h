@@ -26,7 +26,7 @@ class JobLoopOwner {
   virtual std::shared_ptr<JobRecord> startNext() = 0;
   virtual std::shared_ptr<const StoredTask> taskOf(const JobRecord& record) = 0;
   virtual kj::Promise<Status> notePlacing(std::shared_ptr<JobRecord> record, Placing placing, ContentInfo result) = 0;
-  // `abandoned`: it was stopped because the loop ends, and not because somebody wanted it.
+  // `abandoned`: it was stopped because the loop ends, and not because somebody wanted it. It has not ended then.
   virtual void ended(std::shared_ptr<JobRecord> record, Result<JobResult> result, bool abandoned) = 0;
   // What has to be done from time to time. Answers when it wants to be called again, in nanoseconds from now.
   virtual int64_t lookAfter() = 0;

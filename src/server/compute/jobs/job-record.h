@@ -1,6 +1,7 @@
 // One job as this process knows it: shared by the table, by the run that works on it, and by the capabilities for it.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -23,6 +24,7 @@ class JobRecord {
 
   const JobOrigin origin;
   Work work;
+  std::atomic<bool> cancelled{false};  // somebody wants it to be
 
   // What is known to be durable, save that `running` is told at once.
   JobProgress progress() const;
@@ -45,7 +47,6 @@ class JobRecord {
     std::shared_ptr<const StoredTask> task;  // until it has ended
     bool acknowledged = false;               // it is in the journal
     bool running = false;                    // it has a slot
-    bool cancelled = false;                  // somebody wants it to be
     bool settled = false;                    // how it ends is decided, if not yet durable
     std::vector<std::function<void(const Status&)>> whenAcknowledged;
   } inTable;

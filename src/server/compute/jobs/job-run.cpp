@@ -50,7 +50,11 @@ kj::Promise<Result<JobResult>> JobRun::run() {
       .exclusiveJoin(kj::mv(ended));
 }
 
-void JobRun::stop() {
+void JobRun::cancel() {
+  if (!comparing) abandon();
+}
+
+void JobRun::abandon() {
   record->work.stop.store(true);
   if (placing) return;
   bool hasBegun = claim != nullptr && claim->exchange(true);
@@ -63,8 +67,11 @@ JobRun::Running JobRun::findPlaced(JobProgress before) {
   auto compare = [&context = context, record = record, path = task->output->path, placing = before.placing]() {
     return isPlaced(path, placing, context, record->work);
   };
+  comparing = true;
   return onPool(pool, kj::mv(compare)).then([this, info = before.result](Result<bool> placed) -> Running {
     if (!placed.ok()) return Result<JobResult>(placed.error());
+    comparing = false;
+    if (!*placed && record->cancelled) return Result<JobResult>(cancelledError());
     if (*placed) return Result<JobResult>(JobResult{info, std::nullopt, nullptr});
     return open();
   });

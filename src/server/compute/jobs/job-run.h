@@ -30,8 +30,12 @@ class JobRun {
   // To be called once. Errors: those of the task; cancelled, only after stop(). Never rejects.
   kj::Promise<Result<JobResult>> run();
 
-  // Ends what can be ended; run() resolves within 100 ms, unless it is placing the file already.
-  void stop();
+  // Somebody cancelled the job. run() resolves within 100 ms, unless it is placing the file already, or looking whether
+  // a server before it has: then the job is cancelled only if there is no file.
+  void cancel();
+  // The server ends. The same, but looking is ended too.
+  void abandon();
+  bool isComparing() const { return comparing; }
 
  private:
   using Running = kj::Promise<Result<JobResult>>;
@@ -54,6 +58,7 @@ class JobRun {
 
   // owned by the loop
   std::shared_ptr<std::atomic<bool>> claim;  // of the job on a pool: true once it has begun, or never will
+  bool comparing = false;                    // with what a server before this one may have placed
   bool placing = false;                      // too late to stop
   kj::PromiseFulfillerPair<void> stopped = kj::newPromiseAndFulfiller<void>();
 };

@@ -329,8 +329,7 @@ class JobsImpl final : public Jobs, public JobLoopOwner, public JobControl {
 
   void ended(Record record, Result<JobResult> result, bool abandoned) override {
     std::lock_guard lock(mutex);
-    // One that somebody cancelled just before the server ends is cancelled.
-    if (abandoned && !record->inTable.cancelled) return;
+    if (abandoned) return;
     table.stopped(*record);
     waker->wake();
     if (result.ok()) {
@@ -339,7 +338,7 @@ class JobsImpl final : public Jobs, public JobLoopOwner, public JobControl {
       progress.resultBytes = std::move(result->bytes);
       return settle(record, JobState::DONE, {}, std::move(progress));
     }
-    bool cancelled = result.error().code == ErrorCode::CANCELLED && record->inTable.cancelled;
+    bool cancelled = result.error().code == ErrorCode::CANCELLED && record->cancelled;
     settle(record, cancelled ? JobState::CANCELLED : JobState::FAILED, cancelled ? Error() : result.error());
   }
 
@@ -429,14 +428,10 @@ class JobsImpl final : public Jobs, public JobLoopOwner, public JobControl {
 
   void cancel(Record record) override {
     std::lock_guard lock(mutex);
-    auto& state = record->inTable;
-    if (state.settled) return;
-    state.cancelled = true;
-    if (state.running) {
-      record->work.stop = true;
-      waker->wake();
-      return;
-    }
+    if (record->inTable.settled) return;
+    record->cancelled = true;
+    // A server that died over it may have placed its file: then it is done, and whoever runs it will see.
+    if (record->inTable.running || !record->progress().placing.digest.empty()) return waker->wake();
     table.unqueue(*record);
     settle(record, JobState::CANCELLED, {});
   }
