@@ -32,7 +32,8 @@ install(EXPORT capstanTargets NAMESPACE capstan:: DESTINATION ${CAPSTAN_CMAKE_DI
 
 install(DIRECTORY src/base src/rpc DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/capstan COMPONENT development
   FILES_MATCHING PATTERN *.h)
-install(FILES src/client/blocking-client.h src/client/client.h src/client/transfer-types.h
+install(FILES src/client/blocking-client.h src/client/client.h src/client/compute.h
+  src/client/transfer-types.h
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/capstan/client COMPONENT development)
 install(FILES ${CAPSTAN_SCHEMA_HEADERS} schema/common.capnp schema/files.capnp schema/compute.capnp schema/gateway.capnp
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/capstan/schema COMPONENT development)

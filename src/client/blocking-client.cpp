@@ -167,4 +167,90 @@ Result<TransferSummary> BlockingClient::download(std::string remotePath, std::st
   });
 }
 
+Result<Number> BlockingClient::add(std::vector<Number> numbers) {
+  return impl->wait([&](Client& client) { return client.add(std::move(numbers)); });
+}
+
+Result<Number> BlockingClient::reduce(ComputeInput input, Reduction reduction) {
+  return impl->wait([&](Client& client) { return client.reduce(std::move(input), reduction); });
+}
+
+Result<std::vector<int64_t>> BlockingClient::sort(std::vector<int64_t> numbers, SortSettings settings) {
+  return impl->wait([&](Client& client) { return client.sort(std::move(numbers), settings); });
+}
+
+Result<std::vector<double>> BlockingClient::sort(std::vector<double> numbers, SortSettings settings) {
+  return impl->wait([&](Client& client) { return client.sort(std::move(numbers), settings); });
+}
+
+Result<std::vector<std::string>> BlockingClient::sort(std::vector<std::string> texts, SortSettings settings) {
+  return impl->wait([&](Client& client) { return client.sort(std::move(texts), settings); });
+}
+
+Result<ComputedValue> BlockingClient::compute(Computation computation) {
+  return impl->wait([&](Client& client) { return client.compute(std::move(computation)); });
+}
+
+Result<ValueInfo> BlockingClient::compute(Computation computation, std::function<Status(std::string_view)> onBytes,
+                                          Encoding encoding) {
+  FunctionConsumer consumer(std::move(onBytes));
+  return impl->wait([&](Client& client) { return client.computeTo(std::move(computation), consumer, encoding); });
+}
+
+Result<Entry> BlockingClient::computeInto(Computation computation, std::string path, UploadSettings settings,
+                                          Encoding encoding) {
+  return impl->wait([&](Client& client) {
+    return client.computeInto(std::move(computation), std::move(path), std::move(settings), encoding);
+  });
+}
+
+Result<std::string> BlockingClient::submit(Computation computation, JobSettings settings) {
+  return impl->wait([&](Client& client) { return client.submit(std::move(computation), std::move(settings)); });
+}
+
+Result<JobStatus> BlockingClient::jobStatus(std::string id) {
+  return impl->wait([&](Client& client) { return client.jobStatus(std::move(id)); });
+}
+
+Result<std::vector<JobStatus>> BlockingClient::listJobs() {
+  std::vector<JobStatus> jobs;
+  Status listed = impl->wait(
+      [&](Client& client) { return client.listJobs([&](JobStatus&& job) { jobs.push_back(std::move(job)); }); });
+  if (!listed.ok()) return std::move(listed).error();
+  return jobs;
+}
+
+Result<JobStatus> BlockingClient::waitForJob(std::string id, uint64_t timeout) {
+  return impl->wait([&](Client& client) { return client.waitForJob(std::move(id), timeout); });
+}
+
+Result<JobStatus> BlockingClient::watchJob(std::string id, std::function<void(const JobStatus&)> onReport) {
+  return impl->wait([&](Client& client) { return client.watchJob(std::move(id), std::move(onReport)); });
+}
+
+Result<JobStatus> BlockingClient::cancelJob(std::string id) {
+  return impl->wait([&](Client& client) { return client.cancelJob(std::move(id)); });
+}
+
+Status BlockingClient::forgetJob(std::string id) {
+  return impl->wait([&](Client& client) { return client.forgetJob(std::move(id)); });
+}
+
+Result<ComputedValue> BlockingClient::jobResult(std::string id) {
+  return impl->wait([&](Client& client) { return client.jobResult(std::move(id)); });
+}
+
+Result<ValueInfo> BlockingClient::jobResult(std::string id, std::function<Status(std::string_view)> onBytes,
+                                            Encoding encoding) {
+  FunctionConsumer consumer(std::move(onBytes));
+  return impl->wait([&](Client& client) { return client.jobResultTo(std::move(id), consumer, encoding); });
+}
+
+Result<Entry> BlockingClient::jobResultInto(std::string id, std::string path, UploadSettings settings,
+                                            Encoding encoding) {
+  return impl->wait([&](Client& client) {
+    return client.jobResultInto(std::move(id), std::move(path), std::move(settings), encoding);
+  });
+}
+
 }  // namespace capstan::client

@@ -56,6 +56,32 @@ class BlockingClient {
   Result<TransferSummary> download(std::string remotePath, std::string localPath, DownloadSettings settings = {},
                                    Progress* progress = nullptr);
 
+  // Computing and jobs: as client.h and compute.h have them.
+  Result<Number> add(std::vector<Number> numbers);
+  Result<Number> reduce(ComputeInput input, Reduction reduction);
+  Result<std::vector<int64_t>> sort(std::vector<int64_t> numbers, SortSettings settings = {});
+  Result<std::vector<double>> sort(std::vector<double> numbers, SortSettings settings = {});
+  Result<std::vector<std::string>> sort(std::vector<std::string> texts, SortSettings settings = {});
+  Result<ComputedValue> compute(Computation computation);
+  // In pieces, as they arrive; an Error that `onBytes` answers ends it.
+  Result<ValueInfo> compute(Computation computation, std::function<Status(std::string_view)> onBytes,
+                            Encoding encoding = Encoding::UNSET);
+  Result<Entry> computeInto(Computation computation, std::string path, UploadSettings settings = {},
+                            Encoding encoding = Encoding::UNSET);
+
+  Result<std::string> submit(Computation computation, JobSettings settings = {});
+  Result<JobStatus> jobStatus(std::string id);
+  Result<std::vector<JobStatus>> listJobs();
+  Result<JobStatus> waitForJob(std::string id, uint64_t timeout = 0);
+  Result<JobStatus> watchJob(std::string id, std::function<void(const JobStatus&)> onReport);
+  Result<JobStatus> cancelJob(std::string id);
+  Status forgetJob(std::string id);
+  Result<ComputedValue> jobResult(std::string id);
+  Result<ValueInfo> jobResult(std::string id, std::function<Status(std::string_view)> onBytes,
+                              Encoding encoding = Encoding::UNSET);
+  Result<Entry> jobResultInto(std::string id, std::string path, UploadSettings settings = {},
+                              Encoding encoding = Encoding::UNSET);
+
  private:
   struct Impl;
   kj::Own<Impl> impl;

@@ -1,6 +1,9 @@
 #include <capstan/client/client.h>
 
+#include <algorithm>
+
 #include <capstan/client/calls.h>
+#include <capstan/client/compute-calls.h>
 #include <capstan/client/fetch.h>
 #include <capstan/client/links.h>
 #include <capstan/client/transfers.h>
@@ -36,6 +39,13 @@ kj::Promise<Result<schema::FileStore::Client>> Client::fileStore() {
   return impl->links.get().then([](Result<kj::Own<Connection>>&& got) -> Result<schema::FileStore::Client> {
     if (!got.ok()) return std::move(got).error();
     return (*got)->fileStore();
+  });
+}
+
+kj::Promise<Result<schema::Compute::Client>> Client::compute() {
+  return impl->links.get().then([](Result<kj::Own<Connection>>&& got) -> Result<schema::Compute::Client> {
+    if (!got.ok()) return std::move(got).error();
+    return (*got)->compute();
   });
 }
 
@@ -142,6 +152,100 @@ kj::Promise<Result<TransferSummary>> Client::upload(std::string localPath, std::
 kj::Promise<Result<TransferSummary>> Client::download(std::string remotePath, std::string localPath,
                                                       DownloadSettings settings, Progress* progress) {
   return downloadPath(impl->links, std::move(remotePath), std::move(localPath), std::move(settings), progress);
+}
+
+kj::Promise<Result<Number>> Client::add(std::vector<Number> numbers) {
+  return computeNumber(impl->links, originOf(Addition{std::move(numbers)}));
+}
+
+kj::Promise<Result<Number>> Client::reduce(ComputeInput input, Reduction reduction) {
+  return computeNumber(impl->links, originOf(Reducing{std::move(input), reduction}));
+}
+
+namespace {
+
+template <typename T>
+kj::Promise<Result<std::vector<T>>> sortVector(Links& links, std::vector<T> elements, SortSettings settings) {
+  return readValue(links, originOf(Sorting{Elements(std::move(elements)), settings}))
+      .then([](Result<ComputedValue>&& value) -> Result<std::vector<T>> {
+        if (!value.ok()) return std::move(value).error();
+        auto sorted = std::get_if<std::vector<T>>(&value->elements);
+        if (sorted == nullptr) return Error{ErrorCode::CORRUPT, "the server answers elements of another type", {}};
+        return std::move(*sorted);
+      });
+}
+
+}  // namespace
+
+kj::Promise<Result<std::vector<int64_t>>> Client::sort(std::vector<int64_t> numbers, SortSettings settings) {
+  return sortVector(impl->links, std::move(numbers), settings);
+}
+
+kj::Promise<Result<std::vector<double>>> Client::sort(std::vector<double> numbers, SortSettings settings) {
+  return sortVector(impl->links, std::move(numbers), settings);
+}
+
+kj::Promise<Result<std::vector<std::string>>> Client::sort(std::vector<std::string> texts, SortSettings settings) {
+  return sortVector(impl->links, std::move(texts), settings);
+}
+
+kj::Promise<Result<ComputedValue>> Client::compute(Computation computation) {
+  return readValue(impl->links, originOf(std::move(computation)));
+}
+
+kj::Promise<Result<ValueInfo>> Client::computeTo(Computation computation, ByteConsumer& sink, Encoding encoding,
+                                                 std::function<void(const ValueInfo&)> onInfo) {
+  return streamValue(impl->links, originOf(std::move(computation)), sink, encoding, std::move(onInfo));
+}
+
+kj::Promise<Result<Entry>> Client::computeInto(Computation computation, std::string path, UploadSettings settings,
+                                               Encoding encoding) {
+  return saveValue(impl->links, originOf(std::move(computation)), std::move(path), std::move(settings), encoding);
+}
+
+kj::Promise<Result<std::string>> Client::submit(Computation computation, JobSettings settings) {
+  return submitJob(impl->links, std::move(computation), std::move(settings));
+}
+
+kj::Promise<Result<JobStatus>> Client::jobStatus(std::string id) {
+  return client::jobStatus(impl->links, std::move(id));
+}
+
+kj::Promise<Status> Client::listJobs(std::function<void(JobStatus&&)> onJob) {
+  return client::listJobs(impl->links, std::move(onJob));
+}
+
+kj::Promise<Result<JobStatus>> Client::waitForJob(std::string id, uint64_t timeout) {
+  kj::Maybe<kj::TimePoint> deadline;
+  if (timeout != 0) {
+    uint64_t bounded = std::min<uint64_t>(timeout, INT64_MAX / 2);
+    deadline = impl->links.clock().now() + int64_t(bounded) * kj::NANOSECONDS;
+  }
+  return client::waitForJob(impl->links, std::move(id), deadline);
+}
+
+kj::Promise<Result<JobStatus>> Client::watchJob(std::string id, std::function<void(const JobStatus&)> onReport) {
+  return client::watchJob(impl->links, std::move(id), std::move(onReport));
+}
+
+kj::Promise<Result<JobStatus>> Client::cancelJob(std::string id) {
+  return client::cancelJob(impl->links, std::move(id));
+}
+
+kj::Promise<Status> Client::forgetJob(std::string id) { return client::forgetJob(impl->links, std::move(id)); }
+
+kj::Promise<Result<ComputedValue>> Client::jobResult(std::string id) {
+  return readValue(impl->links, originOfJob(std::move(id)));
+}
+
+kj::Promise<Result<ValueInfo>> Client::jobResultTo(std::string id, ByteConsumer& sink, Encoding encoding,
+                                                   std::function<void(const ValueInfo&)> onInfo) {
+  return streamValue(impl->links, originOfJob(std::move(id)), sink, encoding, std::move(onInfo));
+}
+
+kj::Promise<Result<Entry>> Client::jobResultInto(std::string id, std::string path, UploadSettings settings,
+                                                 Encoding encoding) {
+  return saveValue(impl->links, originOfJob(std::move(id)), std::move(path), std::move(settings), encoding);
 }
 
 }  // namespace capstan::client

@@ -13,8 +13,10 @@
 
 #include <capstan/base/entry.h>
 #include <capstan/base/error.h>
+#include <capstan/client/compute.h>
 #include <capstan/client/transfer-types.h>
 #include <capstan/rpc/address.h>
+#include <capstan/schema/compute.capnp.h>
 #include <capstan/schema/gateway.capnp.h>
 
 namespace capstan::client {
@@ -63,6 +65,7 @@ class Client {
   kj::Promise<Result<schema::Gateway::Client>> gateway();
   kj::Promise<Result<schema::Session::Client>> session();
   kj::Promise<Result<schema::FileStore::Client>> fileStore();
+  kj::Promise<Result<schema::Compute::Client>> compute();
 
   kj::Promise<Result<ServerInfo>> hello();
   // The schema's Status, in a message of its own.
@@ -98,6 +101,50 @@ class Client {
                                               UploadSettings settings = {}, Progress* progress = nullptr);
   kj::Promise<Result<TransferSummary>> download(std::string remotePath, std::string localPath,
                                                 DownloadSettings settings = {}, Progress* progress = nullptr);
+
+  // Computing: see compute.h, and schema/compute.capnp for what each computation does and its errors. Inputs that fit
+  // into a message, and stored files, cost one round trip with login and all; dropping the promise stops the
+  // computation. Repeated after a broken connection, unless an input is streamed.
+  kj::Promise<Result<Number>> add(std::vector<Number> numbers);
+  kj::Promise<Result<Number>> reduce(ComputeInput input, Reduction reduction);
+  kj::Promise<Result<std::vector<int64_t>>> sort(std::vector<int64_t> numbers, SortSettings settings = {});
+  kj::Promise<Result<std::vector<double>>> sort(std::vector<double> numbers, SortSettings settings = {});
+  kj::Promise<Result<std::vector<std::string>>> sort(std::vector<std::string> texts, SortSettings settings = {});
+  // The whole result in memory, whatever its type.
+  kj::Promise<Result<ComputedValue>> compute(Computation computation);
+  // The result to a sink, in an encoding: UNSET leaves numbers that were given as lines as they were written, all else
+  // comes as LINES. A connection that breaks after the first byte is an error. `onInfo`, if there is one, is called
+  // before the first byte, for which the stream has to wait another round trip.
+  kj::Promise<Result<ValueInfo>> computeTo(Computation computation, ByteConsumer& sink,
+                                           Encoding encoding = Encoding::UNSET,
+                                           std::function<void(const ValueInfo&)> onInfo = {});
+  // The result into a remote file, atomic and durable: nothing of it passes through the client. Of `settings` counts
+  // what concerns one file. Not repeated with another expectation than ANY.
+  kj::Promise<Result<Entry>> computeInto(Computation computation, std::string path, UploadSettings settings = {},
+                                         Encoding encoding = Encoding::UNSET);
+
+  // Jobs, by their ids; they outlive connection and server. A submit that is repeated after a broken connection is the
+  // same job. Unknown ids are notFound, forgotten ones expired.
+  kj::Promise<Result<std::string>> submit(Computation computation, JobSettings settings = {});
+  kj::Promise<Result<JobStatus>> jobStatus(std::string id);
+  // Calls `onJob` for each, the latest first.
+  kj::Promise<Status> listJobs(std::function<void(JobStatus&&)> onJob);
+  // The status once the job has ended or `timeout` nanoseconds have passed (0: never); goes on over broken connections
+  // and restarts of the server. That it did not end is no error: see JobStatus::hasEnded().
+  kj::Promise<Result<JobStatus>> waitForJob(std::string id, uint64_t timeout = 0);
+  // The status once the job has ended; calls `onReport` for its progress meanwhile, at most ten times a second. Also
+  // goes on over broken connections. Dropping the promise ends nothing but the reports.
+  kj::Promise<Result<JobStatus>> watchJob(std::string id, std::function<void(const JobStatus&)> onReport);
+  // Resolves when the job has ended. Of one that ended otherwise: conflict.
+  kj::Promise<Result<JobStatus>> cancelJob(std::string id);
+  // Of a job that has ended. Not repeated after a broken connection.
+  kj::Promise<Status> forgetJob(std::string id);
+  // What compute(), computeTo() and computeInto() are for computations. Waits for the end of the job.
+  kj::Promise<Result<ComputedValue>> jobResult(std::string id);
+  kj::Promise<Result<ValueInfo>> jobResultTo(std::string id, ByteConsumer& sink, Encoding encoding = Encoding::UNSET,
+                                             std::function<void(const ValueInfo&)> onInfo = {});
+  kj::Promise<Result<Entry>> jobResultInto(std::string id, std::string path, UploadSettings settings = {},
+                                           Encoding encoding = Encoding::UNSET);
 
  private:
   struct Impl;

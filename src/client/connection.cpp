@@ -108,6 +108,11 @@ kj::Promise<void> Connection::watchForSilence(kj::Timer& timer) {
   return tooLate.exclusiveJoin(login.addBranch().ignoreResult());
 }
 
+schema::Compute::Client& Connection::compute() {
+  if (computeClient == nullptr) computeClient = sessionClient.computeRequest().send().getCompute();
+  return KJ_ASSERT_NONNULL(computeClient);
+}
+
 bool Connection::isForeign() const { return peer->violation() != nullptr; }
 
 kj::Maybe<const ServerInfo&> Connection::info() const {

@@ -9,6 +9,7 @@
 
 #include <capstan/client/client.h>
 #include <capstan/rpc/peer-connection.h>
+#include <capstan/schema/compute.capnp.h>
 #include <capstan/schema/files.capnp.h>
 #include <capstan/schema/gateway.capnp.h>
 
@@ -32,6 +33,8 @@ class Connection final : public kj::Refcounted {
   schema::Gateway::Client& gateway() { return gatewayClient; }
   schema::Session::Client& session() { return sessionClient; }
   schema::FileStore::Client& fileStore() { return fileStoreClient; }
+  // Asked for with the first use.
+  schema::Compute::Client& compute();
 
   // Resolves when the login was answered or cannot be any more: why it was refused, with a sentence that tells what to
   // do. Nothing if it was accepted, or if the connection broke.
@@ -72,6 +75,7 @@ class Connection final : public kj::Refcounted {
   schema::Gateway::Client gatewayClient;
   schema::Session::Client sessionClient;
   schema::FileStore::Client fileStoreClient;
+  kj::Maybe<schema::Compute::Client> computeClient;
   bool answered = false;
   bool accepted = false;
   bool silent = false;

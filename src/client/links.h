@@ -38,6 +38,8 @@ class Links final : private kj::TaskSet::ErrorHandler {
   // Something moved: the time for retries starts anew with the next failure.
   void progressed();
 
+  kj::Timer& clock() { return timer; }
+
   // Whether there is time left for another try.
   bool mayRetry() const;
 

@@ -382,6 +382,10 @@ class FakeSession final : public schema::Session::Server {
     context.getResults().setFileStore(kj::heap<FakeFileStore>(tree));
     return kj::READY_NOW;
   }
+  kj::Promise<void> compute(ComputeContext context) override {
+    context.getResults().setCompute(newFakeCompute(tree));
+    return kj::READY_NOW;
+  }
   kj::Promise<void> status(StatusContext context) override {
     context.getResults().initStatus().setConnections(7);
     return kj::READY_NOW;

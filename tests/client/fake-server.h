@@ -15,6 +15,8 @@
 #include <capstan/rpc/peer-connection.h>
 #include <capstan/schema/gateway.capnp.h>
 
+#include "fake-compute.h"
+
 namespace capstan::client {
 
 struct FakeNode {
@@ -46,6 +48,9 @@ struct FakeTree {
   std::function<void(std::string_view method)> after;
   std::map<std::string, unsigned> calls;  // by method
   uint64_t bytesWritten = 0, bytesSkipped = 0, bytesStreamed = 0;
+
+  FakeComputing computing;
+  uint64_t lastWaitTimeout = 0;  // that a Job.wait() had
 
   FakeNode& put(const std::string& path, std::string content);
   FakeNode& folder(const std::string& path);
