@@ -301,7 +301,7 @@ TEST(Collect, SaysWhenTheConnectionHasAsManyBytesAsItMay) {
   auto collecting = request.send();
   auto sink = collecting.getSink();
   bool refused = false;
-  for (int i = 0; i < 10 && !refused; ++i) {
+  for (int i = 0; i < 100 && !refused; ++i) {
     auto write = sink.writeRequest();
     write.setData(rpc::asData(std::string(1 << 20, 'x')));
     refused = kj::runCatchingExceptions([&]() { computed.wait(write.send()); }) != nullptr;
