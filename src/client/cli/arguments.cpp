@@ -5,22 +5,38 @@
 
 #include <CLI/CLI.hpp>
 
+#include <capstan/base/number.h>
 #include <capstan/base/text.h>
 
 namespace capstan::cli {
 
 namespace {
 
-// CLI11 takes "[a]" for a list and "++" for the end of a subcommand, but both are names of files. A byte in front keeps
-// them whole.
+// CLI11 takes "[a]" for a list, "++" for the end of a subcommand, and "-1" for an operand, but the first two are names
+// of files, and "-1" is one only where it is a number. A byte in front keeps words whole: SHIELD for what is wanted so,
+// SUSPECT for what looks like an option and may yet be the value of one.
 constexpr char SHIELD = '\x01';
+constexpr char SUSPECT = '\x02';
 
-std::string shielded(const std::string& word) {
-  bool special = !word.empty() && (word[0] == '[' || word[0] == SHIELD || word == "++");
-  return special ? SHIELD + word : word;
+bool isShielded(const std::string& word) { return !word.empty() && (word[0] == SHIELD || word[0] == SUSPECT); }
+
+bool startsAsNegativeNumber(const std::string& word) {
+  return word.size() > 1 && word[0] == '-' && (word[1] == '.' || (word[1] >= '0' && word[1] <= '9'));
 }
 
-std::string unshielded(const std::string& word) { return !word.empty() && word[0] == SHIELD ? word.substr(1) : word; }
+// "-inf" and "-nan" too, in any case and length.
+bool isNegativeNumber(const std::string& word) {
+  return startsAsNegativeNumber(word) || (word.size() > 1 && word[0] == '-' && word[1] != '-' && parseFloat(word));
+}
+
+std::string shielded(const std::string& word, bool takesNumbers, bool mayBeOption) {
+  bool special = !word.empty() && (word[0] == '[' || word == "++" || isShielded(word));
+  if (special || (mayBeOption && takesNumbers && isNegativeNumber(word))) return SHIELD + word;
+  if (mayBeOption && startsAsNegativeNumber(word)) return SUSPECT + word;
+  return word;
+}
+
+std::string unshielded(const std::string& word) { return isShielded(word) ? word.substr(1) : word; }
 
 bool takesValue(std::string_view word) { return word == "--server" || word == "--token-file" || word == "--timeout"; }
 
@@ -177,6 +193,12 @@ std::vector<std::string> CommandParser::longOptions() const {
   return names;
 }
 
+std::string CommandParser::valueTypeOf(const std::string& name) const {
+  const CLI::Option* option = app->get_option_no_throw(name);
+  bool takesOne = option != nullptr && option->get_expected_max() > 0 && option->get_type_size() > 0;
+  return takesOne ? option->get_type_name() : std::string();
+}
+
 const Command* findCommand(const std::vector<Command>& table, std::string_view name) {
   auto found = std::find_if(table.begin(), table.end(), [&](const Command& command) { return name == command.name; });
   return found == table.end() ? nullptr : &*found;
@@ -235,8 +257,10 @@ Parsed parseWords(const std::vector<Command>& table, const std::vector<std::stri
   std::string label = typed.empty() ? "" : typed + ": ";
 
   std::vector<std::string> reversed;  // CLI11 takes them from the back
+  bool takesNumbers = command != nullptr && command->takesNumbers;
+  size_t optionsEnd = std::find(words.begin(), words.end(), "--") - words.begin();
   for (size_t i = words.size(); i-- > 0;) {
-    if (i != position) reversed.push_back(shielded(words[i]));
+    if (i != position) reversed.push_back(shielded(words[i], takesNumbers, i < optionsEnd));
   }
   CommandParser parser(command);
   Invocation invocation;
@@ -254,7 +278,12 @@ Parsed parseWords(const std::vector<Command>& table, const std::vector<std::stri
     return UsageError{"a command is missing", "capstan --help lists the commands, capstan demo shows some of them",
                       json};
   }
-  for (auto& operand : *parser.operands) invocation.operands.push_back(unshielded(operand));
+  for (auto& operand : *parser.operands) {
+    if (!operand.empty() && operand[0] == SUSPECT) {
+      return UsageError{label + "there is no option " + escapeForTerminal(unshielded(operand)), hint, json};
+    }
+    invocation.operands.push_back(unshielded(operand));
+  }
   if (auto problem = operandProblem(*command, invocation.operands.size())) {
     return UsageError{label + *problem, hint, json};
   }

@@ -91,6 +91,7 @@ struct Command {
   Needs needs;
   bool inShell;  // may be typed at the prompt of the shell
   AnyAction (*define)(OptionTable&);
+  bool takesNumbers = false;  // "-3" and "-.5" are operands rather than options
 };
 
 inline constexpr size_t ANY_NUMBER = SIZE_MAX;
@@ -135,6 +136,9 @@ struct CommandParser {
 
   // "--json" and so on, of the command and global.
   std::vector<std::string> longOptions() const;
+  // What kind of value the option takes ("REMOTE", "N"), by its name with the dashes; empty if it takes none, or is
+  // none.
+  std::string valueTypeOf(const std::string& option) const;
 };
 
 }  // namespace capstan::cli
