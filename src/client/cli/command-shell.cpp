@@ -64,10 +64,24 @@ Names remoteNames(Runtime& runtime, client::Client& client, std::string_view fol
   return *names;
 }
 
+// The ids of jobs, for completion.
+Names jobIds(Runtime& runtime, client::Client& client) {
+  auto ids = std::make_shared<Names>();
+  client
+      .listJobs([ids](client::JobStatus&& job) {
+        if (ids->size() < COMPLETION_LIMIT) ids->push_back(job.id);
+      })
+      .ignoreResult()
+      .exclusiveJoin(runtime.io.provider->getTimer().afterDelay(COMPLETION_PATIENCE))
+      .wait(runtime.io.waitScope);
+  return *ids;
+}
+
 int runTerminal(Runtime& runtime, Shell& shell) {
   auto complete = [&](std::string_view before) {
     auto list = [&](std::string_view folder) { return remoteNames(runtime, shell.client(), folder); };
-    return completeLine(before, commandTable(), list);
+    auto jobs = [&]() { return jobIds(runtime, shell.client()); };
+    return completeLine(before, commandTable(), list, jobs);
   };
   LineEditor editor(runtime, "capstan> ", userStateFolder() + "/shell-history", complete);
   for (;;) {

@@ -68,6 +68,9 @@ std::string statusAsJson(schema::Status::Reader status) {
       .field("commits", status.getCommits())
       .field("flushes", status.getFlushes())
       .field("residentMemory", status.getResidentMemory())
+      .field("computations", status.getComputations())
+      .field("values", status.getValues())
+      .field("valueBytes", status.getValueBytes())
       .endObject();
   return json.text();
 }
@@ -107,7 +110,11 @@ std::string statusForPeople(schema::Status::Reader status, const std::string& se
                     " files, hits: " + percentage(cache.getHits(), cache.getHits() + cache.getMisses()) + ", " +
                     number(cache.getEvictions()) + " evictions");
   line("commits", number(status.getCommits()) + ", made durable by " + number(status.getFlushes()) + " flushes");
-  line("jobs", number(status.getJobs()));
+  if (status.getJobs() + status.getComputations() + status.getValues() > 0) {
+    line("computing", number(status.getJobs()) + " jobs, " + number(status.getComputations()) +
+                          " other computations, " + number(status.getValues()) + " values of " +
+                          formatSize(status.getValueBytes()) + " held");
+  }
   line("memory", formatSize(status.getResidentMemory()));
   return out;
 }

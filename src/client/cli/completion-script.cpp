@@ -29,7 +29,8 @@ std::vector<Flag> flagsOf(const Command* command) {
     flag.help = option->get_description();
     if (option->get_expected_max() > 0 && option->get_type_size() > 0) {
       std::string type = option->get_type_name();
-      flag.kind = type == "FILE" || type == "DIR" ? Kind::FILE : Kind::ANY;
+      flag.kind = type == "FILE" || type == "DIR" || type == "LOCAL" ? Kind::FILE : Kind::ANY;
+      if (type == "REMOTE") flag.kind = Kind::REMOTE;
       if (type.find('|') != std::string::npos) {
         flag.kind = Kind::CHOICE;
         for (char c : type) flag.choices += c == '|' ? ' ' : c;
@@ -42,9 +43,15 @@ std::vector<Flag> flagsOf(const Command* command) {
 
 std::string operandChoices(const Command& command) {
   std::string text = command.operands;
+  text = text.substr(0, text.find(' '));
   if (text.find('|') == std::string::npos) return {};
   for (char& c : text) c = c == '|' ? ' ' : c;
   return text;
+}
+
+// Whether the id of a job follows the first operand.
+bool takesJobId(const Command& command) {
+  return std::string_view(command.operands).find(" [ID]") != std::string_view::npos;
 }
 
 Kind operandKind(const Command& command) {
@@ -95,6 +102,14 @@ _capstan_remote() {
   done < <(capstan "${_capstan_server[@]}" --quiet --timeout 2s ls -p -- "${folder%/}" 2>/dev/null)
   [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == */ ]] && compopt -o nospace
   compopt -o filenames 2>/dev/null
+}
+
+# Ids of jobs, behind the verb of `job`.
+_capstan_job() {
+  local id rest
+  while read -r id rest; do
+    [[ $id == "$1"* ]] && COMPREPLY+=("$id")
+  done < <(capstan "${_capstan_server[@]}" --quiet --timeout 2s job list 2>/dev/null)
 }
 
 _capstan_local() {
@@ -155,8 +170,11 @@ std::string bashScript(const std::vector<Command>& table) {
             "' -- \"$word\")) ;;\n";
   for (auto& command : table) {
     script += std::string("    ") + command.name + ")\n      if [[ $word == -* ]]; then COMPREPLY=($(compgen -W '" +
-              words(flagsOf(&command)) + "' -- \"$word\"))\n      else " +
-              bashReply(operandKind(command), operandChoices(command)) + "; fi ;;\n";
+              words(flagsOf(&command)) + "' -- \"$word\"))\n";
+    if (takesJobId(command)) {
+      script += std::string("      elif [[ $previous != ") + command.name + " ]]; then _capstan_job \"$word\"\n";
+    }
+    script += "      else " + bashReply(operandKind(command), operandChoices(command)) + "; fi ;;\n";
   }
   return script + "  esac\n}\n\ncomplete -F _capstan capstan\n";
 }
@@ -170,6 +188,13 @@ _capstan_remote() {
   [[ $PREFIX == */* ]] && folder=${PREFIX%/*}/
   for line in ${(f)"$(capstan $capstan_server --quiet --timeout 2s ls -p -- ${folder%/} 2>/dev/null)"}; do names+=("$folder$line"); done
   compadd -S '' -- $names
+}
+
+_capstan_job() {
+  local line
+  local -a ids
+  for line in ${(f)"$(capstan $capstan_server --quiet --timeout 2s job list 2>/dev/null)"}; do ids+=("${line%% *}"); done
+  compadd -- $ids
 }
 
 _capstan() {
@@ -201,6 +226,7 @@ std::string zshFlags(const std::vector<Flag>& flags) {
       text += " \\\n        '" + name + "[" + escaped(escaped(flag.help, "[]:", "\\"), "'", "'\\''") + "]";
       if (flag.kind == Kind::CHOICE) text += ":value:(" + flag.choices + ")";
       if (flag.kind == Kind::FILE) text += ":file:_files";
+      if (flag.kind == Kind::REMOTE) text += ":remote:_capstan_remote";
       if (flag.kind == Kind::ANY) text += ":value: ";
       text += "'";
     }
@@ -215,7 +241,9 @@ std::string zshScript(const std::vector<Command>& table) {
   for (auto& command : table) {
     script += std::string("    ") + command.name + ") _arguments" + zshFlags(flagsOf(&command)) +
               " \\\n        '1: :(" + command.name + ")'";
-    if (operandKind(command) == Kind::CHOICE) {
+    if (takesJobId(command)) {
+      script += " '2: :(" + operandChoices(command) + ")' '*:job:_capstan_job'";
+    } else if (operandKind(command) == Kind::CHOICE) {
       script += " '*:operand:(" + operandChoices(command) + ")'";
     } else if (operandKind(command) != Kind::NOTHING) {
       script += std::string(" '*:operand:") + zshAction(operandKind(command)) + "'";
@@ -235,6 +263,10 @@ function __capstan_remote
     end
 end
 
+function __capstan_job
+    capstan --quiet --timeout 2s job list 2>/dev/null | string replace -r ' .*' ''
+end
+
 complete -c capstan -f
 )SH";
 
@@ -243,6 +275,7 @@ std::string fishFlag(const Flag& flag, const std::string& condition) {
   for (auto& name : flag.names) text += name[1] == '-' ? " -l " + name.substr(2) : " -s " + name.substr(1);
   if (flag.kind == Kind::FILE) text += " -r -F";
   if (flag.kind == Kind::ANY) text += " -x";
+  if (flag.kind == Kind::REMOTE) text += " -x -a '(__capstan_remote)'";
   if (flag.kind == Kind::CHOICE) text += " -x -a '" + flag.choices + "'";
   return text + " -d '" + escaped(flag.help, "'", "\\") + "'\n";
 }
@@ -262,6 +295,7 @@ std::string fishScript(const std::vector<Command>& table) {
     if (kind == Kind::FILE || kind == Kind::BOTH) script += "complete -c capstan" + condition + " -F\n";
     if (kind == Kind::REMOTE || kind == Kind::BOTH)
       script += "complete -c capstan" + condition + " -a '(__capstan_remote)'\n";
+    if (takesJobId(command)) script += "complete -c capstan" + condition + " -a '(__capstan_job)'\n";
     if (kind == Kind::CHOICE) script += "complete -c capstan" + condition + " -a '" + operandChoices(command) + "'\n";
   }
   return script;

@@ -36,7 +36,8 @@ kj::Promise<int> timeLimit(Context& context) {
   if (!context.flags.timeout) return kj::NEVER_DONE;
   uint64_t limit = std::min<uint64_t>(*context.flags.timeout, INT64_MAX);
   return context.timer().afterDelay(int64_t(limit) * kj::NANOSECONDS).then([&context, limit]() {
-    return context.output.fail({ErrorCode::TIMED_OUT, "the command was not done after " + formatDuration(limit), {}});
+    return context.output.fail(
+        {ErrorCode::TIMED_OUT, "the command was not done after " + formatDuration(limit) + context.onTimeout, {}});
   });
 }
 
@@ -83,9 +84,13 @@ class Context::RunningProgress final : public kj::Refcounted {
   }
 };
 
-kj::Own<kj::Refcounted> Context::startProgress() {
+bool Context::showsProgress() const {
   bool wanted = parts.foreground && !flags.noProgress && !flags.quiet && !flags.json;
-  if (!wanted || !parts.screen.takesEscapes(Channel::ERR)) return {};
+  return wanted && parts.screen.takesEscapes(Channel::ERR);
+}
+
+kj::Own<kj::Refcounted> Context::startProgress() {
+  if (!showsProgress()) return {};
   return kj::refcounted<RunningProgress>(parts.screen, meter, timer());
 }
 

@@ -30,6 +30,8 @@ class Context {
   const GlobalFlags flags;
   Output output;
   Meter meter;  // of the transfers of this command
+  // Set by a command: what the sentence about a time limit ends with.
+  std::string onTimeout;
 
   client::Client& client();
   kj::Timer& timer() { return parts.io.provider->getTimer(); }
@@ -39,6 +41,9 @@ class Context {
 
   // A command line that was understood too late to be wrong: prints the sentence, answers USAGE.
   int usage(std::string_view message);
+
+  // Whether withProgress() draws anything.
+  bool showsProgress() const;
 
   // Draws the meter while `work` goes on, where progress is wanted and there is a terminal to draw it on.
   template <typename T>

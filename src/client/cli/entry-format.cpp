@@ -27,7 +27,13 @@ std::string octal(uint32_t mode) {
   return buffer.data();
 }
 
-// In the reader's own time zone, to the second: what people compare with their clock.
+char executeLetter(bool execute, bool special, char letter) {
+  if (special) return execute ? letter : letter - 'a' + 'A';
+  return execute ? 'x' : '-';
+}
+
+}  // namespace
+
 std::string localTime(int64_t nanoseconds) {
   time_t seconds = nanoseconds / 1'000'000'000 - (nanoseconds % 1'000'000'000 < 0 ? 1 : 0);
   tm broken{};
@@ -36,13 +42,6 @@ std::string localTime(int64_t nanoseconds) {
   strftime(buffer.data(), buffer.size(), "%Y-%m-%d %H:%M:%S", &broken);
   return buffer.data();
 }
-
-char executeLetter(bool execute, bool special, char letter) {
-  if (special) return execute ? letter : letter - 'a' + 'A';
-  return execute ? 'x' : '-';
-}
-
-}  // namespace
 
 void writeEntry(JsonWriter& json, const Entry& entry) {
   json.beginObject()

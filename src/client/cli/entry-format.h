@@ -12,6 +12,9 @@ namespace capstan::cli {
 // "file", "directory", "symlink", "other".
 std::string_view nameOf(EntryType type);
 
+// In the reader's own time zone, to the second, as people compare it with their clock.
+std::string localTime(int64_t nanoseconds);
+
 // {"path","type","size","mtime","mode","version","cached","target"}; version as hex, target null where it is no
 // symlink.
 void writeEntry(JsonWriter& json, const Entry& entry);

@@ -66,7 +66,7 @@ std::string helpAboutAll(const std::vector<Command>& table) {
   std::vector<Row> commands;
   for (auto& command : table) commands.push_back({command.name, command.summary});
   CommandParser parser(nullptr);
-  std::string text = "capstan - a file server and its client\n\n";
+  std::string text = "capstan - a file and compute server, and its client\n\n";
   text += "Usage: capstan [options] COMMAND ...\n\nCommands:\n" + columns(commands);
   auto options = optionRows(*parser.app, "Global");
   for (auto& row : optionRows(*parser.app, "Options")) options.push_back(row);
@@ -101,8 +101,8 @@ std::string helpInShell(const std::vector<Command>& table) {
   }
   std::string text = "Commands (COMMAND --help tells more):\n" + columns(rows);
   text +=
-      "\nWords, in capitals or not: LIST = ls, UPLOAD = put, DOWNLOAD = get, DELETE = rm, RENAME = mv\n\nThe prompt's "
-      "own:\n";
+      "\nWords, in capitals or not: LIST = ls, UPLOAD = put, DOWNLOAD = get, DELETE = rm, RENAME = mv,\n"
+      "ADD, SORT, SUM, MIN, MAX, COUNT, JOB\n\nThe prompt's own:\n";
   text += columns({{"COMMAND &", "runs it in the background, under a number"},
                    {"jobs", "lists what runs in the background"},
                    {"wait [NUMBER]", "waits for it, or for all"},

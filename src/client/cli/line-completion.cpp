@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <iterator>
 #include <memory>
 #include <sstream>
 
@@ -47,8 +48,24 @@ Names commandNames(const std::vector<Command>& table) {
   for (auto& command : table) {
     if (command.inShell) names.push_back(command.name);
   }
-  for (const char* word : {"HELP", "LIST", "UPLOAD", "DOWNLOAD", "DELETE", "RENAME", "LOGOUT"}) names.push_back(word);
+  for (const char* word : {"HELP", "LIST", "UPLOAD", "DOWNLOAD", "DELETE", "RENAME", "ADD", "SORT", "SUM", "MIN", "MAX",
+                           "COUNT", "JOB", "LOGOUT"})
+    names.push_back(word);
   return names;
+}
+
+// The words that stand for the first operand, where there are only a few.
+Names operandChoices(const Command& command) {
+  std::string text = command.operands;
+  text = text.substr(0, text.find(' '));
+  if (text.find('|') == std::string::npos) return {};
+  std::replace(text.begin(), text.end(), '|', ' ');
+  std::istringstream words(text);
+  return {std::istream_iterator<std::string>(words), {}};
+}
+
+bool takesJobId(const Command& command) {
+  return std::string_view(command.operands).find(" [ID]") != std::string_view::npos;
 }
 
 Names optionNames(const Command& command) {
@@ -68,7 +85,10 @@ OperandKinds kindsOfOperand(const Command& command, size_t index) {
   }
   OperandKinds result;
   auto add = [&](const std::string& word) {
-    (word.find("LOCAL") != std::string::npos ? result.local : result.remote) = true;
+    // What is neither is a number, an id, or one of a few words.
+    for (const char* remote : {"PATH", "REMOTE", "FROM", "TO", "ROOT"})
+      result.remote |= word.find(remote) != std::string::npos;
+    result.local |= word.find("LOCAL") != std::string::npos;
   };
   if (kinds.empty()) return result;
   if (!open || index == 0) {
@@ -119,8 +139,39 @@ Names localNames(std::string_view word) {
   return names;
 }
 
+namespace {
+
+// Whether the word behind `before` is the value of an option, and what kind of name it is then.
+struct OptionValue {
+  bool isOne = false;
+  OperandKinds kinds;
+};
+
+OptionValue optionValue(const Command& command, const std::vector<std::string>& before) {
+  if (before.size() < 2 || !startsWith(before.back(), "-")) return {};
+  CommandParser parser(&command);
+  OptionValue value;
+  std::string type = parser.valueTypeOf(before.back());
+  value.isOne = !type.empty();
+  value.kinds.remote = type == "REMOTE";
+  value.kinds.local = type == "LOCAL" || type == "FILE";
+  return value;
+}
+
+Names namesFor(OperandKinds kinds, Names names, std::string_view word,
+               const std::function<Names(std::string_view folder)>& listRemote) {
+  if (kinds.remote) names = listRemote(folderOfWord(word));
+  if (kinds.local) {
+    for (auto& local : localNames(word)) names.push_back(local);
+  }
+  return names;
+}
+
+}  // namespace
+
 Completions completeLine(std::string_view beforeCursor, const std::vector<Command>& table,
-                         const std::function<Names(std::string_view folder)>& listRemote) {
+                         const std::function<Names(std::string_view folder)>& listRemote,
+                         const std::function<Names()>& listJobs) {
   PartialWord partial = lastWord(beforeCursor);
   if (partial.before.empty()) return completeFrom(partial, commandNames(table));
   std::string name = commandOfWord(partial.before[0]);
@@ -128,15 +179,13 @@ Completions completeLine(std::string_view beforeCursor, const std::vector<Comman
   const Command* command = findCommand(table, name);
   if (command == nullptr) return {};
   if (startsWith(partial.word, "-")) return completeFrom(partial, optionNames(*command));
+  OptionValue value = optionValue(*command, partial.before);
+  if (value.isOne) return completeFrom(partial, namesFor(value.kinds, {}, partial.word, listRemote));
   auto isOperand = [](const std::string& word) { return word.empty() || word[0] != '-'; };
   size_t index = std::count_if(partial.before.begin() + 1, partial.before.end(), isOperand);
-  OperandKinds kinds = kindsOfOperand(*command, index);
-  Names names;
-  if (kinds.remote) names = listRemote(folderOfWord(partial.word));
-  if (kinds.local) {
-    for (auto& local : localNames(partial.word)) names.push_back(local);
-  }
-  return completeFrom(partial, std::move(names));
+  Names fixed = index == 0 ? operandChoices(*command) : Names();
+  if (index == 1 && takesJobId(*command) && listJobs) fixed = listJobs();
+  return completeFrom(partial, namesFor(kindsOfOperand(*command, index), std::move(fixed), partial.word, listRemote));
 }
 
 }  // namespace capstan::cli

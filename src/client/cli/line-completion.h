@@ -31,8 +31,10 @@ Names localNames(std::string_view word);
 // The folder part of a word: "a/b" is "a/", "b" is "".
 std::string_view folderOfWord(std::string_view word);
 
-// Everything together. `listRemote` answers the names (with their folder, as typed) in a remote folder.
+// Everything together. `listRemote` answers the names (with their folder, as typed) in a remote folder, `listJobs` the
+// ids of jobs.
 Completions completeLine(std::string_view beforeCursor, const std::vector<Command>& table,
-                         const std::function<Names(std::string_view folder)>& listRemote);
+                         const std::function<Names(std::string_view folder)>& listRemote,
+                         const std::function<Names()>& listJobs = {});
 
 }  // namespace capstan::cli

@@ -92,10 +92,12 @@ std::vector<Part> partsOf(const ProgressState& state) {
     parts.push_back({std::string(4 - std::min<size_t>(4, percent.size()), ' ') + percent, 0});
     parts.push_back({bar(share), 5});
   }
-  std::string bytes = formatSize(state.bytesDone);
-  if (state.bytes > 0) bytes += " of " + formatSize(state.bytes) + (state.totalsKnown ? "" : "+");
-  parts.push_back({bytes, 2});
-  parts.push_back({formatSize(uint64_t(state.bytesPerSecond)) + "/s", 1});
+  if (!state.isWork) {
+    std::string bytes = formatSize(state.bytesDone);
+    if (state.bytes > 0) bytes += " of " + formatSize(state.bytes) + (state.totalsKnown ? "" : "+");
+    parts.push_back({bytes, 2});
+    parts.push_back({formatSize(uint64_t(state.bytesPerSecond)) + "/s", 1});
+  }
   if (auto seconds = secondsLeft(state)) parts.push_back({timeLeft(*seconds), 4});
   return parts;
 }

@@ -28,6 +28,7 @@ struct ProgressState {
   bool totalsKnown = false;
   double bytesPerSecond = 0;  // lately
   std::string current;        // the file started last; raw bytes
+  bool isWork = false;        // what is counted are no bytes: only its share is shown
 };
 
 // One line of at most `columns` columns, without control characters: as much as fits of files, percentage, bar, bytes,
@@ -51,6 +52,9 @@ class Meter {
   std::unique_ptr<client::Progress> share();
 
   ProgressState state() const;
+
+  // What is counted from now on are units that mean nothing to people.
+  void countWork() { counts.isWork = true; }
 
   // Called after each change, and for each file that is done; may be empty.
   std::function<void()> onChange;

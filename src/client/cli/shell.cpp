@@ -15,7 +15,8 @@ namespace capstan::cli {
 namespace {
 
 const std::map<std::string, std::string> WORDS{
-    {"list", "ls"}, {"upload", "put"}, {"download", "get"}, {"delete", "rm"}, {"rename", "mv"},
+    {"list", "ls"},   {"upload", "put"}, {"download", "get"}, {"delete", "rm"}, {"rename", "mv"},   {"add", "add"},
+    {"sort", "sort"}, {"sum", "sum"},    {"min", "min"},      {"max", "max"},   {"count", "count"}, {"job", "job"},
 };
 
 std::string lowered(std::string text) {

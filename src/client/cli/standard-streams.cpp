@@ -28,7 +28,7 @@ constexpr std::array<char, 64 << 10> ZEROS{};
 
 }  // namespace
 
-DescriptorSource::DescriptorSource(int fd, kj::UnixEventPort& port) : fd(fd) {
+DescriptorSource::DescriptorSource(int fd, kj::UnixEventPort& port, std::string name) : fd(fd), name(std::move(name)) {
   if (canBeObserved(fd)) {
     observer = kj::heap<kj::UnixEventPort::FdObserver>(port, fd, kj::UnixEventPort::FdObserver::OBSERVE_READ);
   }
@@ -44,7 +44,8 @@ kj::Promise<Result<size_t>> DescriptorSource::read(char* buffer, size_t size) {
     ssize_t count = ::read(fd, buffer, size);
     if (count >= 0) return Result<size_t>(size_t(count));
     if (errno == EAGAIN || errno == EINTR) return read(buffer, size);
-    return Result<size_t>(errorFromErrno(errno, "cannot read from standard input"));
+    return Result<size_t>(name.empty() ? errorFromErrno(errno, "cannot read from standard input")
+                                       : errorFromErrno(errno, "cannot read", name));
   });
 }
 

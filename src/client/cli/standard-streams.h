@@ -2,6 +2,8 @@
 // pipe whose other end is slow. They leave the descriptors' flags alone: those are shared with other programs.
 #pragma once
 
+#include <string>
+
 #include <kj/async-unix.h>
 #include <kj/io.h>
 
@@ -13,7 +15,8 @@ namespace capstan::cli {
 // Reads a descriptor that it does not own. At most one per descriptor.
 class DescriptorSource final : public client::ByteProducer {
  public:
-  DescriptorSource(int fd, kj::UnixEventPort& port);
+  // `name` is for errors; without one it is standard input.
+  DescriptorSource(int fd, kj::UnixEventPort& port, std::string name = {});
   // 0 at the end. Errors: as read(2) has them. One call at a time.
   kj::Promise<Result<size_t>> read(char* buffer, size_t size) override;
   // Resolves when a read would not block.
@@ -21,6 +24,7 @@ class DescriptorSource final : public client::ByteProducer {
 
  private:
   const int fd;
+  const std::string name;
   kj::Own<kj::UnixEventPort::FdObserver> observer;  // null: reads never block for long (files, /dev/null)
 };
 

@@ -58,6 +58,19 @@ TEST(Arguments, KeepsOddNamesWhole) {
   EXPECT_EQ(understood({"--server", "[::1]", "ls"}).flags.server, "[::1]");
 }
 
+TEST(Arguments, TakesNegativeNumbersAsOperandsOnlyWhereNumbersAre) {
+  EXPECT_THAT(understood({"add", "5", "-3"}).operands, ElementsAre("5", "-3"));
+  EXPECT_THAT(understood({"add", "-1", "--json", "-.5", "-inf", "-NaN", "-1e-3"}).operands,
+              ElementsAre("-1", "-.5", "-inf", "-NaN", "-1e-3"));
+  EXPECT_THAT(understood({"add", "--", "-1", "-2"}).operands, ElementsAre("-1", "-2"));
+  EXPECT_THAT(understood({"sort", "-u", "-5x", "--label", "-1"}).operands, ElementsAre("-5x"));
+  EXPECT_THAT(refused({"add", "1", "-x"}), HasSubstr("there is no option -x"));
+  EXPECT_THAT(refused({"ls", "-1"}), HasSubstr("ls: there is no option -1"));
+  EXPECT_THAT(refused({"rm", "-1", "a"}), HasSubstr("rm: there is no option -1"));
+  EXPECT_THAT(understood({"rm", "--", "-1"}).operands, ElementsAre("-1"));
+  EXPECT_THAT(understood({"rm", "\x02-1"}).operands, ElementsAre("\x02-1"));
+}
+
 TEST(Arguments, TakesTheLastOfAFlagThatIsGivenTwice) {
   EXPECT_EQ(understood({"--server", "a:1", "ls", "--server", "b:2"}).flags.server, "b:2");
 }

@@ -53,6 +53,18 @@ TEST(CompleteLine, CompletesFlags) {
   EXPECT_THAT(complete("ls --no-").candidates, ElementsAre("--no-color", "--no-progress"));
 }
 
+TEST(CompleteLine, CompletesWhatComputingTakes) {
+  EXPECT_EQ(complete("SO").insert, "SORT ");
+  EXPECT_EQ(complete("sort --file do").insert, "docs/");
+  EXPECT_EQ(complete("sort -o docs/n").insert, "docs/notes.txt ");
+  EXPECT_EQ(complete("job st").insert, "status ");
+  EXPECT_EQ(complete("add do").insert, "") << "numbers are no names";
+  auto jobs = []() -> Names { return {"j-17", "j-18", "x"}; };
+  auto none = [](std::string_view) -> Names { return {}; };
+  EXPECT_EQ(completeLine("job wait j", commandTable(), none, jobs).insert, "j-1");
+  EXPECT_EQ(completeLine("JOB wait x", commandTable(), none, jobs).insert, "x ");
+}
+
 TEST(KindsOfOperand, FollowTheTable) {
   auto& put = *findCommand(commandTable(), "put");
   EXPECT_TRUE(kindsOfOperand(put, 0).local);
@@ -93,6 +105,10 @@ TEST(BashCompletion, CompletesCommandsFlagsChoicesAndRemoteNames) {
   EXPECT_EQ(bashCompletes("capstan completion f", 2), "[fish]");
   EXPECT_EQ(bashCompletes("capstan cat ''", 2), "[docs/][a b]");
   EXPECT_EQ(bashCompletes("capstan cat x/a", 2), "[x/a b]");
+  EXPECT_EQ(bashCompletes("capstan sort --file d", 3), "[docs/]");
+  EXPECT_EQ(bashCompletes("capstan sort --type f", 3), "[float]");
+  EXPECT_EQ(bashCompletes("capstan job st", 2), "[status]");
+  EXPECT_EQ(bashCompletes("capstan job wait a", 3), "[a]") << "the first word of each line of the list";
 }
 
 TEST(Completion, KnowsEachCommandAndFlagInEachShell) {

@@ -75,6 +75,10 @@ TEST(CommandOfWord, TakesTheWordsInCapitalsAndNot) {
   EXPECT_EQ(commandOfWord("download"), "get");
   EXPECT_EQ(commandOfWord("DELETE"), "rm");
   EXPECT_EQ(commandOfWord("RENAME"), "mv");
+  EXPECT_EQ(commandOfWord("ADD"), "add");
+  EXPECT_EQ(commandOfWord("Sort"), "sort");
+  EXPECT_EQ(commandOfWord("COUNT"), "count");
+  EXPECT_EQ(commandOfWord("JOB"), "job");
   EXPECT_EQ(commandOfWord("LOGOUT"), "logout");
   EXPECT_EQ(commandOfWord("HELP"), "help");
   EXPECT_EQ(commandOfWord("stat"), "stat");

@@ -1,0 +1,216 @@
+"""Computing by the command line: values, stored files and local input, what is refused, and what is printed."""
+
+import math
+import os
+import random
+import struct
+import subprocess
+
+from harness import CAPSTAN, EndToEnd, Server, main
+
+
+class Computing(EndToEnd):
+    def setUp(self):
+        super().setUp()
+        self.server = Server(self)
+
+    def c(self, *arguments, **options):
+        return self.ok(*arguments, server=self.server, **options)
+
+    def no(self, status, code, *arguments, **options):
+        return self.fails(status, code, *arguments, server=self.server, **options)
+
+    def sort1(self, content, *options):
+        """What sort(1) makes of the content."""
+        return subprocess.run(["sort", *options], input=content, env={"LC_ALL": "C", "PATH": os.environ["PATH"]},
+                              stdout=subprocess.PIPE, check=True).stdout
+
+
+class Adding(Computing):
+    def test_sums_are_exact_for_integers_and_doubles_otherwise(self):
+        for operands, sum in ((("2", "3"), "5"), (("5", "-3"), "2"), (("-1", "-2"), "-3"), (("--", "-1", "1"), "0"),
+                              (("9007199254740993", "1"), "9007199254740994"), (("1", "0.5"), "1.5"),
+                              (("-.5", "1e3"), "999.5"), (("-inf", "1"), "-inf"), (("1", "nan"), "nan"),
+                              (("1.0", "2"), "3.0"), (("1", "2", "3", "4"), "10")):
+            self.assertEqual(self.c("add", *operands).text, sum + "\n")
+
+    def test_json_has_value_and_type(self):
+        self.assertEqual(self.c("--json", "add", "2", "3").json, {"value": 5, "type": "int"})
+        self.assertEqual(self.c("--json", "add", "2", "0.5").json, {"value": 2.5, "type": "float"})
+        self.assertEqual(self.c("--json", "add", "nan", "1").json, {"value": "nan", "type": "float"})
+        self.assertEqual(self.c("--json", "add", "-inf", "1").json, {"value": "-inf", "type": "float"})
+
+    def test_bad_numbers_are_refused_by_name_without_a_server(self):
+        for word, why in (("abc", "'abc' is not a number"), ("", "'' is not a number"), ("-5x", "'-5x' is not a number"),
+                          ("99999999999999999999", "'99999999999999999999' does not fit in 64 bits"),
+                          ("1\x1b[2J", "is not a number")):
+            outcome = self.fails(2, "usage", "add", "1", word, address="127.0.0.1:1")
+            self.assertIn("add: ", outcome.errors)
+            self.assertIn(why, outcome.errors)
+            self.assertNotIn("\x1b", outcome.errors)
+        self.fails(2, "usage", "add", "1", address="127.0.0.1:1")
+        self.fails(2, "usage", "add", "1", "2", "--label", "x", address="127.0.0.1:1")
+
+    def test_an_overflow_is_an_error_and_no_wrap(self):
+        self.no(1, "invalid-argument", "add", "9223372036854775807", "1")
+
+
+class Sorting(Computing):
+    def test_values_are_sorted_by_what_they_are(self):
+        self.assertEqual(self.c("sort", "10", "9", "-1").text, "-1\n9\n10\n")
+        self.assertEqual(self.c("sort", "10", "9", "-1", "--desc").text, "10\n9\n-1\n")
+        self.assertEqual(self.c("sort", "10", "9.5", "-inf", "nan", "-0.0", "0").text, "-inf\n-0.0\n0.0\n9.5\n10.0\nnan\n")
+        self.assertEqual(self.c("sort", "--type", "text", "b", "10", "9", "").text, "\n10\n9\nb\n")
+        self.assertEqual(self.c("sort", "3", "1", "3", "-u").text, "1\n3\n")
+        self.assertEqual(self.c("sort", "7").text, "7\n")
+
+    def test_values_that_fit_no_type_are_refused_by_name(self):
+        outcome = self.fails(2, "usage", "sort", "1", "abc", address="127.0.0.1:1")
+        self.assertIn("'abc' is not a number", outcome.errors)
+        self.assertIn("--type text", outcome.errors)
+        outcome = self.fails(2, "usage", "sort", "--type", "int", "1", "1.5", address="127.0.0.1:1")
+        self.assertIn("'1.5' is not an integer", outcome.errors)
+
+    def test_json_has_type_count_and_values(self):
+        self.assertEqual(self.c("--json", "sort", "2", "-1").json, {"type": "int", "count": 2, "values": [-1, 2]})
+        self.assertEqual(self.c("--json", "sort", "2", "nan", "-inf").json,
+                         {"type": "float", "count": 3, "values": ["-inf", 2.0, "nan"]})
+        self.server.write("words", "b\n\"q\"\n\xff\n".encode("latin-1"))
+        self.assertEqual(self.c("--json", "sort", "--file", "words").json,
+                         {"type": "text", "count": 3, "values": ["\"q\"", "b", "\udcff"]})
+        self.assertEqual(self.c("--json", "sort", "--type", "int", input=b"+7\n007\n").json["values"], [7, 7])
+        self.assertEqual(self.c("--json", "sort", input=b"").json, {"type": "text", "count": 0, "values": []})
+
+    def test_one_stored_file_is_sorted_into_another_as_sort1_does(self):
+        numbers = random.Random(7)
+        ints = b"".join(b"%d\n" % numbers.randint(-10**18, 10**18) for _ in range(20000))
+        floats = "".join("%r\n" % (numbers.uniform(-1, 1) * 10**numbers.randint(-20, 20)) for _ in range(20000)).encode()
+        text = b"".join(bytes(numbers.choice(b"abcxyz \xff\x01") for _ in range(numbers.randint(0, 12))) + b"\n"
+                        for _ in range(20000))
+        for kind, content, options in (("text", text, ()), ("int", ints, ("-n",)), ("float", floats, ("-g",))):
+            self.server.write("in/" + kind, content)
+            self.assertEqual(self.c("sort", "--type", kind, "--file", "in/" + kind, "-o", "out/" + kind).out, b"")
+            self.assertEqual(self.server.read("out/" + kind), self.sort1(content, *options), kind)
+        self.assertEqual(self.c("sort", "--file", "in/text", "-u").out, self.sort1(text, "-u"))
+        self.assertEqual(self.c("sort", "--file", "in/text", "--desc").out, self.sort1(text, "-r"))
+        entry = self.c("--json", "sort", "--file", "in/text", "-o", "out/text").json
+        self.assertEqual((entry["path"], entry["type"], entry["size"]), ("out/text", "file", len(text)))
+        self.assertIn("out/text", self.c("-v", "sort", "--file", "in/text", "-o", "out/text").text)
+
+    def test_lines_are_sorted_by_a_field(self):
+        self.server.write("table", b"b,10\na,9\nc,-1\n")
+        self.assertEqual(self.c("sort", "--file", "table", "--field", "2", "--separator", ",", "--type", "int").text,
+                         "c,-1\na,9\nb,10\n")
+        self.assertEqual(self.c("sort", "--field", "2", input=b"x  2\ny 1\n").text, "y 1\nx  2\n")
+        self.no(2, "usage", "sort", "--file", "table", "--separator", ",")
+        self.no(2, "usage", "sort", "--file", "table", "--field", "1", "--separator", ",,")
+        self.no(2, "usage", "sort", "--file", "table", "--field", "0")
+
+    def test_binary_numbers_go_in_and_out(self):
+        values = [3, -7, 2**62, 0]
+        self.server.write("in", struct.pack("<4q", *values))
+        self.c("sort", "--file", "in", "--type", "int", "--binary", "-o", "out")
+        self.assertEqual(self.server.read("out"), struct.pack("<4q", *sorted(values)))
+        self.assertEqual(self.c("sort", "--file", "in", "--type", "int", "--binary").text, "-7\n0\n3\n%d\n" % 2**62)
+        floats = struct.pack("<3d", 2.5, math.inf, -1.0)
+        self.assertEqual(self.c("sort", "--input", "-", "--type", "float", "--binary", "-o", "-", input=floats).out,
+                         struct.pack("<3d", -1.0, 2.5, math.inf))
+        self.assertIn("multiple of 8", self.no(2, "usage", "sort", "--type", "int", "--binary", input=b"12345").errors)
+        self.no(2, "usage", "sort", "--file", "in", "--binary")
+
+    def test_local_input_is_checked_by_line_before_anything_is_sent(self):
+        self.make("numbers.txt", b"1\n 2 \nx\n")
+        outcome = self.fails(2, "usage", "sort", "--type", "int", "--input", "numbers.txt", address="127.0.0.1:1")
+        self.assertIn("numbers.txt, line 3: 'x' is not an integer", outcome.errors)
+        outcome = self.fails(2, "usage", "sum", "--type", "float", address="127.0.0.1:1", input=b"1\n\n2\n")
+        self.assertIn("standard input, line 2: '' is not a number", outcome.errors)
+        self.fails(9, "not-found", "sort", "--input", "none", address="127.0.0.1:1")
+        self.make("good.txt", b"10\n9\n-1")
+        self.assertEqual(self.c("sort", "--type", "int", "--input", "good.txt").text, "-1\n9\n10\n")
+        self.assertEqual(self.c("sort", "--input", "good.txt").text, "-1\n10\n9\n", "text unless it is said")
+
+    def test_large_local_input_is_streamed(self):
+        lines = [b"%07d" % (i * 7919 % 1000003) for i in range(300000)]
+        content = b"\n".join(lines) + b"\n"
+        self.assertEqual(self.c("sort", "--type", "int", "-u", input=content).out, b"\n".join(sorted(lines)) + b"\n")
+
+    def test_mistakes_are_named(self):
+        self.server.write("file", b"b\na\n")
+        os.mkdir(self.server.path("folder"))
+        self.no(2, "usage", "sort", "1", "--file", "file")
+        self.no(2, "usage", "sort", "--input", "-", "--file", "file")
+        self.no(9, "not-found", "sort", "--file", "none")
+        self.no(1, "is-directory", "sort", "--file", "folder")
+        self.no(2, "usage", "sort", "--file", "file", "-o", "folder/")
+        self.no(1, "is-directory", "sort", "--file", "file", "-o", "folder")
+        outcome = self.no(1, "invalid-argument", "sort", "--file", "file", "--type", "int")
+        self.assertIn("line 1", outcome.errors)
+        self.no(2, "usage", "sort", "--type", "word", "a")
+        self.assertEqual(os.listdir(self.server.path("folder")), [])
+
+    def test_a_pipe_that_is_closed_ends_quietly(self):
+        self.server.write("big", b"".join(b"%d\n" % i for i in range(1000000)))
+        for arguments in (("sort", "--file", "big"), ("--json", "sort", "--file", "big")):
+            process = self.spawn(*arguments, server=self.server)
+            process.stdout.read(10)
+            process.stdout.close()
+            error = process.stderr.read()
+            self.assertEqual(process.wait(timeout=60), 0, error)
+            self.assertEqual(error, b"")
+            process.stderr.close()
+
+    def test_a_time_limit_ends_the_computation_at_the_server_too(self):
+        read, write = os.pipe()
+        process = self.spawn("sort", "--timeout", "300ms", server=self.server, stdin=read)
+        os.close(read)
+        out, err = process.communicate(timeout=60)
+        os.close(write)
+        self.assertEqual(process.returncode, 8, err)
+        self.assertIn(b"timed-out", err)
+        status = self.c("--json", "status").json
+        self.assertEqual((status["jobs"], status["computations"], status["values"]), (0, 0, 0))
+
+    def test_the_standard_output_may_be_closed(self):
+        command = '"$0" --server %s --token-file %s sort 2 1 >&-' % (self.server.address, self.server.token_file)
+        done = subprocess.run(["sh", "-c", command, CAPSTAN], env=self.environment, stdin=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, cwd=self.work, timeout=60)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+
+
+class Reducing(Computing):
+    def test_each_reduction_prints_its_number(self):
+        self.server.write("numbers", b"10\n9\n-1\n")
+        for verb, values, stored in (("sum", "6", "18"), ("min", "-2", "-1"), ("max", "5", "10"), ("count", "3", "3")):
+            self.assertEqual(self.c(verb, "5", "-2", "3").text, values + "\n")
+            self.assertEqual(self.c(verb, "--file", "numbers", "--type", "int").text, stored + "\n")
+            self.assertEqual(self.c("--json", verb, "--type", "int", input=b"10\n9\n-1\n").json,
+                             {"value": int(stored), "type": "int"})
+        self.assertEqual(self.c("sum", "0.5", "1").text, "1.5\n")
+        self.assertEqual(self.c("count", "--file", "numbers").text, "3\n")
+        self.assertEqual(self.c("sum", "--type", "int", input=b"").text, "0\n")
+        self.assertEqual(self.c("count", input=b"").text, "0\n")
+
+    def test_mistakes_are_named(self):
+        self.server.write("numbers", b"10\nx\n")
+        outcome = self.no(2, "usage", "sum", "--file", "numbers")
+        self.assertIn("--type", outcome.errors)
+        self.no(2, "usage", "sum", "--file", "numbers", "--type", "text")
+        self.assertIn("line 2", self.no(1, "invalid-argument", "sum", "--file", "numbers", "--type", "int").errors)
+        self.no(1, "invalid-argument", "min", "--type", "int", input=b"")
+        self.no(1, "invalid-argument", "sum", "9223372036854775807", "1")
+
+
+class InTheShell(Computing):
+    def test_words_and_background_sorts_work(self):
+        self.server.write("numbers", b"3\n1\n2\n")
+        script = "ADD 2 3\nSORT 3 1 2 --desc\nSUM 1 2\nMIN 4 3\nMAX 4 3\nCOUNT 1 1\nadd 5 -3\n" \
+                 "sort --file numbers --type int -o sorted &\nwait\ncat sorted\nsort\nHELP\n"
+        outcome = self.run_capstan("shell", server=self.server, input=script.encode())
+        self.assertEqual(outcome.status, 2, "sort without anything cannot read the script's own lines")
+        self.assertTrue(outcome.text.startswith("5\n3\n2\n1\n3\n3\n4\n2\n2\n1\n2\n3\n"), outcome.text)
+        self.assertIn("ADD, SORT", outcome.text)
+        self.assertIn("usage: sort", outcome.errors)
+
+
+if __name__ == "__main__":
+    main()
