@@ -17,7 +17,7 @@ namespace {
 
 // Servers over one folder before all is looked at and a new folder is begun.
 constexpr unsigned ROUNDS_OF_CAMPAIGN = 10;
-constexpr int LONGEST_LIFE_MILLISECONDS = 120;
+constexpr int LONGEST_LIFE_MILLISECONDS = 80;
 constexpr int SORTED_LINES = 2000;
 
 ComputeLimits noLimits() {
@@ -205,7 +205,8 @@ void settle(const std::string& root, const Told& told) {
     }
   }
   EXPECT_GT(done, 0u);
-  EXPECT_EQ(house.jobs->unfinished(), 0u);
+  // Those whose server died before it could say that it has them end too.
+  house.turnUntil([&]() { return house.jobs->unfinished() == 0; });
 }
 
 TEST(JobsCrash, EachJobHasOneEndWheneverServersDie) {

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <future>
 #include <thread>
 
 #include "job-house.h"
@@ -387,6 +388,65 @@ TEST_F(JobsTest, EndsAJobWhoseTaskIsDamagedInTheJournal) {
   EXPECT_EQ(status.failure, ErrorCode::CORRUPT);
 }
 
+// Results that are too large for the journal.
+class LargeResults : public JobsTest {
+ protected:
+  static std::string lines(int count, int step) {
+    std::string text;
+    for (int i = 0; i < count; ++i) text += std::to_string(100'000 + (step > 0 ? i : count - 1 - i)) + "\n";
+    return text;
+  }
+  std::shared_ptr<JobRecord> sort(int count) {
+    auto record = house.submit(taskOn(JobKind::SORT, intLines(lines(count, -1))));
+    house.wait(record);
+    return record;
+  }
+};
+
+TEST_F(LargeResults, AreKeptInFilesOverARestartUntilTheyAreForgotten) {
+  auto record = sort(5000);
+  std::string id = idOf(*record);
+  EXPECT_EQ(house.result(record), lines(5000, 1));
+  EXPECT_EQ(house.spoolNames(), std::vector<std::string>{resultFileOf(id)});
+  house.reopen();
+  EXPECT_EQ(house.status(house.find(id)).result.count, 5000u);
+  EXPECT_EQ(house.result(house.find(id)), lines(5000, 1));
+  EXPECT_EQ(house.forget(house.find(id)), ErrorCode::UNSET);
+  house.turnUntil([&]() { return house.spoolNames().empty(); });
+}
+
+TEST_F(LargeResults, OfTheOldestJobsMakeRoomForLaterOnes) {
+  ComputeLimits limits;
+  limits.jobResultBytes = 80'000;
+  house.reopen(limits);
+  auto first = sort(5000), second = sort(5000);  // 35,000 bytes each
+  EXPECT_EQ(house.result(first), lines(5000, 1));
+  auto third = sort(5000);
+  house.turnUntil([&]() { return house.spoolNames().size() == 2; });
+  EXPECT_EQ(house.findError(idOf(*first)), ErrorCode::EXPIRED);
+  EXPECT_EQ(house.result(second), lines(5000, 1));
+  EXPECT_EQ(house.result(third), lines(5000, 1));
+}
+
+TEST_F(LargeResults, BeyondTheQuotaAreRefused) {
+  ComputeLimits limits;
+  limits.jobResultBytes = 20'000;
+  house.reopen(limits);
+  auto status = house.status(sort(5000));
+  EXPECT_EQ(status.state, JobState::FAILED);
+  EXPECT_EQ(status.failure, ErrorCode::QUOTA);
+  house.turnUntil([&]() { return house.spoolNames().empty(); });
+}
+
+TEST_F(LargeResults, MayReplaceTheFileThatTheyAreMadeOf) {
+  temp.write("numbers", lines(5000, -1));
+  auto task = taskOn(JobKind::SORT, house.served("numbers", ElementType::INT, Encoding::LINES));
+  task.output = StoredOutput{"numbers", {}, {}, false, {}};
+  EXPECT_EQ(house.wait(house.submit(task)).state, JobState::DONE);
+  EXPECT_EQ(temp.read("numbers"), lines(5000, 1));
+  EXPECT_THAT(house.spoolNames(), IsEmpty());
+}
+
 // What a server leaves that dies between placing a file and saying so.
 class PlacedTest : public JobsTest {
  protected:
@@ -437,6 +497,35 @@ TEST_F(PlacedTest, HonoursTheExpectationIfAnotherFileIsThere) {
   house.open();
   EXPECT_EQ(house.wait(house.find("placed")).failure, ErrorCode::EXISTS);
   EXPECT_EQ(temp.read("sum.txt"), "4\n");
+}
+
+// The job is cancelled before anybody has looked whether its file was placed.
+class CancelledBeforeLooking : public PlacedTest {
+ protected:
+  JobState cancelled() {
+    std::promise<void> gate;
+    auto opened = gate.get_future().share();
+    auto block = [opened]() -> Status { return opened.wait(), okStatus(); };
+    auto first = house.quick.run(block);
+    auto second = house.quick.run(block);
+    leave("3\n");
+    house.open();
+    auto cancelling = house.job(house.find("placed")).cancelRequest().send();
+    EXPECT_FALSE(cancelling.poll(house.waitScope));
+    gate.set_value();
+    return seenIn(cancelling.wait(house.waitScope)).state;
+  }
+};
+
+TEST_F(CancelledBeforeLooking, IsDoneIfItWasPlaced) {
+  temp.write("sum.txt", "3\n");
+  cancelled();
+  EXPECT_EQ(house.status(house.find("placed")).state, JobState::DONE);
+}
+
+TEST_F(CancelledBeforeLooking, IsCancelledIfItWasNot) {
+  EXPECT_EQ(cancelled(), JobState::CANCELLED);
+  EXPECT_FALSE(std::filesystem::exists(temp / "sum.txt"));
 }
 
 TEST_F(JobsTest, NotesWhatItIsAboutToPlaceBeforeItDoes) {
