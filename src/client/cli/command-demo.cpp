@@ -10,6 +10,7 @@
 #include <capstan/client/cli/demo-server.h>
 #include <capstan/client/cli/shell.h>
 #include <capstan/client/cli/words.h>
+#include <capstan/rpc/outcome.h>
 
 namespace capstan::cli {
 
@@ -62,6 +63,7 @@ class Demo {
     for (auto& [name, content] : {std::pair<std::string, std::string_view>("notes.txt", "Buy rope. Oil the capstan.\n"),
                                   {"photos/harbour.jpg", "not really a picture\n"},
                                   {"photos/2026/boat.jpg", "neither is this\n"},
+                                  {"numbers.txt", "10\n9\n-1\n"},
                                   {"big.bin", big}}) {
       if (Status written = writeFileAtomically(here + name, content, 0644); !written.ok()) return written;
     }
@@ -100,6 +102,7 @@ class Demo {
     show("serve " + server->root() + " --listen unix:" + server->socket());
     files();
     roundTrips();
+    computing();
     expectations();
     cache();
     if (failed != DONE) return failed;
@@ -115,6 +118,7 @@ class Demo {
     type("put notes.txt docs/");
     type("put -r photos album");
     type("put big.bin big.bin -v");
+    type("put numbers.txt .");
     say("What is there now?");
     type("ls -R");
     say("Read it, rename it, compute a checksum where the file is.");
@@ -123,6 +127,75 @@ class Demo {
     type("digest big.bin --algorithm sha256");
     say("And back again.");
     type("get -r album copy -v");
+  }
+
+  void computing() {
+    say("Add and sort where the data is. The sorted file never travels.");
+    type("add 2 3 -7");
+    type("sort --file numbers.txt --type int -o sorted.txt");
+    type("cat sorted.txt");
+    type("sum --file numbers.txt --type int");
+    pipelinedAdds();
+    job();
+  }
+
+  // Each sum is an operand of the next before it is computed.
+  void pipelinedAdds() {
+    if (failed != DONE) return;
+    constexpr int LENGTH = 1000;
+    say("A thousand sums, each of the one before: all are sent at once, over the same slow line.");
+    DelayLine line(runtime.io, server->path("slow-sums"), server->socket(), ONE_WAY);
+    line.open().wait(runtime.io.waitScope);
+    auto connection = connectTo(server->path("slow-sums"));
+    if (!connection.ok()) {
+      failed = output.fail(connection.error());
+      return;
+    }
+    uint64_t begin = steadyNow();
+    auto compute = connection->client->compute().wait(runtime.io.waitScope);
+    if (!compute.ok()) {
+      failed = output.fail(compute.error());
+      return;
+    }
+    auto add = [&compute]() { return compute->addRequest(); };
+    auto first = add();
+    first.initOperands(2)[0].setInt(1);
+    first.getOperands()[1].setInt(1);
+    auto value = first.send().getValue();
+    for (int i = 1; i < LENGTH; ++i) {
+      auto next = add();
+      next.initOperands(2)[0].setValue(kj::mv(value));
+      next.getOperands()[1].setInt(1);
+      value = next.send().getValue();
+    }
+    auto answer = value.readRequest().send().wait(runtime.io.waitScope);
+    uint64_t time = steadyNow() - begin;
+    KJ_IF_MAYBE (error, rpc::errorIn(answer.getOutcome())) {
+      failed = output.fail(*error);
+      return;
+    }
+    output.line("(the last one is " + std::to_string(answer.getElements().getInts()[0]) + ", and this took " +
+                formatDuration(time) + " with connecting and log-in, on a line with a round trip of " +
+                formatDuration(2 * (ONE_WAY / kj::NANOSECONDS)) + ")");
+    output.flush();
+  }
+
+  // What `id=$(capstan sort ... --async)` does, with the id in hand.
+  void job() {
+    if (failed != DONE) return;
+    say("A job outlives the command that has started it, the connection, and the server.");
+    show("sort --file numbers.txt --type int --desc --async");
+    client::Sorting sorting{client::RemoteInput{"numbers.txt", ElementType::INT}};
+    sorting.settings.descending = true;
+    auto id = shell->client().submit(std::move(sorting)).wait(runtime.io.waitScope);
+    if (!id.ok()) {
+      failed = output.fail(id.error());
+      return;
+    }
+    output.line(*id);
+    type("job wait " + *id);
+    type("job status " + *id);
+    type("job result " + *id);
   }
 
   void expectations() {
