@@ -202,6 +202,8 @@ std::string formatSize(uint64_t bytes) {
 std::string formatDuration(uint64_t nanoseconds) {
   if (nanoseconds < 1'000'000'000) return formatted("%.1f ms", double(nanoseconds) / 1e6);
   auto seconds = static_cast<unsigned long long>(nanoseconds / 1'000'000'000);
+  auto tenths = static_cast<unsigned long long>(nanoseconds / 100'000'000 % 10);
+  if (seconds < 60 && tenths != 0) return formatted("%llu.%llu s", seconds, tenths);
   if (seconds < 60) return formatted("%llu s", seconds);
   if (seconds < 3600) return formatted("%llu:%02llu", seconds / 60, seconds % 60);
   std::string clock = formatted("%llu:%02llu:%02llu", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);

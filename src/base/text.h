@@ -33,7 +33,7 @@ std::optional<uint64_t> parseDuration(std::string_view text);
 // "1.0 KiB", "999 B": at most four significant characters and a unit.
 std::string formatSize(uint64_t bytes);
 
-// "0.4 ms", "12 s", "3:04", "1:02:03", "2 d 3:04:05".
+// "0.4 ms", "12 s", "1.5 s", "3:04", "1:02:03", "2 d 3:04:05".
 std::string formatDuration(uint64_t nanoseconds);
 
 // RFC 3339 in UTC with nanoseconds: "2026-11-21T09:16:55.000000000Z".

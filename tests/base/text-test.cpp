@@ -81,6 +81,8 @@ TEST(FormatSize, KeepsThreeDigitsOrSo) {
 TEST(FormatDuration, ReadsLikeAClock) {
   EXPECT_EQ(formatDuration(400'000), "0.4 ms");
   EXPECT_EQ(formatDuration(12'000'000'000), "12 s");
+  EXPECT_EQ(formatDuration(1'500'000'000), "1.5 s");
+  EXPECT_EQ(formatDuration(59'999'999'999), "59.9 s");
   EXPECT_EQ(formatDuration(184'000'000'000), "3:04");
   EXPECT_EQ(formatDuration(3723'000'000'000), "1:02:03");
   EXPECT_EQ(formatDuration((2 * 86400 + 3 * 3600 + 4 * 60 + 5) * 1'000'000'000ull), "2 d 3:04:05");
