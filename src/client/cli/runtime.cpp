@@ -44,7 +44,10 @@ class RetryNotice {
 }  // namespace
 
 int failBeforeStart(Output& output, const Error& error) {
-  if (error.code != ErrorCode::INVALID_ARGUMENT) return output.fail(error);
+  if (error.code != ErrorCode::INVALID_ARGUMENT) {
+    output.fail(error);
+    return USAGE;
+  }
   output.complain("usage", error.message);
   output.hint("capstan --help tells more");
   return USAGE;
@@ -99,11 +102,14 @@ int runOnce(const Invocation& asked) {
   Runtime runtime;
   Invocation invocation = asked;
   Output output(runtime.screen, outputModeOf(invocation.flags));
+  bool needsServer = invocation.command->needs == Command::Needs::SERVER;
   auto config = loadConfig();
+  // What asks no server works whatever the configuration says.
+  if (!config.ok() && !needsServer) config = Config{};
   if (!config.ok()) return failBeforeStart(output, config.error());
   invocation.flags = withConfig(invocation.flags, *config);
   Connection connection;
-  if (invocation.command->needs == Command::Needs::SERVER) {
+  if (needsServer) {
     auto made = runtime.connectTo(wishOf(invocation.flags, currentEnvironment(), *config), output);
     if (!made.ok()) return failBeforeStart(output, made.error());
     connection = std::move(*made);

@@ -42,7 +42,8 @@ class Runtime {
 GlobalFlags withConfig(GlobalFlags flags, const Config& config);
 OutputMode outputModeOf(const GlobalFlags& flags);
 
-// Prints why no command could be started, answers the exit status: wrong addresses and configurations are usage errors.
+// Prints why no command could be started, answers the exit status: wrong addresses, configurations and token files are
+// usage errors.
 int failBeforeStart(Output& output, const Error& error);
 
 // Runs a command that needs a loop of this module's: the whole of `capstan ls`, say.
