@@ -29,8 +29,9 @@ void add(client::TransferSummary& sum, const client::TransferSummary& part) {
   sum.failures.insert(sum.failures.end(), part.failures.begin(), part.failures.end());
 }
 
-int finish(Context& context, Run& run, const Result<client::TransferSummary>& result) {
+int finish(Context& context, Run& run, const Transfer& transfer, const Result<client::TransferSummary>& result) {
   if (!result.ok()) {
+    run.sum.failures.push_back({transfer.source, result.error()});
     int status = context.output.fail(result.error());
     if (result.error().code == ErrorCode::IS_DIRECTORY)
       context.output.hint("-r transfers a folder with all that is in it");
@@ -87,9 +88,10 @@ kj::Promise<int> runTransfers(Context& context, std::vector<Transfer> transfers,
   tellOfEachFile(context, verb);
   auto each = [&context, run](size_t index) -> kj::Promise<int> {
     auto& transfer = run->transfers[index];
-    if (!transfer.target.ok()) return context.output.fail(transfer.target.error());
-    return run->run(transfer, *run->shares[index]).then([&context, run](Result<client::TransferSummary> result) {
-      return finish(context, *run, result);
+    if (!transfer.target.ok()) return finish(context, *run, transfer, transfer.target.error());
+    auto running = run->run(transfer, *run->shares[index]);
+    return running.then([&context, run, &transfer](Result<client::TransferSummary> result) {
+      return finish(context, *run, transfer, result);
     });
   };
   auto work = forEach(run->transfers.size(), TRANSFERS_IN_FLIGHT, each);
