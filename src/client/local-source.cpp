@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <vector>
 
 #include <capstan/base/file.h>
@@ -30,6 +31,10 @@ Result<LocalSource> LocalSource::open(int folder, const std::string& relative, c
                    " is no file, folder or symlink: devices, sockets and pipes are not transferred");
   }
   source.bytes = stat.st_size;
+  if (stat.st_size == 0) {
+    Status gathered = source.gather();
+    if (!gathered.ok()) return gathered.error();
+  }
   source.metadata = {uint32_t(stat.st_mode & 07777), toNanoseconds(stat.st_mtim)};
   source.changeTime = toNanoseconds(stat.st_ctim);
   source.device = stat.st_dev;
@@ -37,7 +42,28 @@ Result<LocalSource> LocalSource::open(int folder, const std::string& relative, c
   return source;
 }
 
+// Files of /proc say that they are empty, and are not; what they hold may be another thing at each reading.
+Status LocalSource::gather() {
+  constexpr size_t STEP = 64 << 10;
+  constexpr size_t LARGEST = 64 << 20;
+  std::string content;
+  for (;;) {
+    size_t have = content.size();
+    content.resize(have + STEP);
+    ssize_t count = readAt(fd, content.data() + have, STEP, have);
+    if (count < 0) return errorFromErrno(errno, "cannot read", shown);
+    content.resize(have + count);
+    if (count == 0) break;
+    if (content.size() > LARGEST)
+      return errorAt(ErrorCode::TOO_LARGE, shown, "", " does not tell its size, and has more than 64 MiB");
+  }
+  bytes = content.size();
+  if (bytes != 0) gathered = std::move(content);
+  return okStatus();
+}
+
 LocalSource::Piece LocalSource::pieceAt(uint64_t position) {
+  if (gathered) return {bytes - position, false};
   if (position >= dataBegin && position < dataEnd) return {dataEnd - position, false};
   off_t data = lseek(fd, position, SEEK_DATA);
   if (data < 0) {
@@ -53,6 +79,11 @@ LocalSource::Piece LocalSource::pieceAt(uint64_t position) {
 }
 
 Status LocalSource::read(void* buffer, uint64_t size, uint64_t position) const {
+  if (gathered) {
+    if (size > bytes || position > bytes - size) return changed();
+    memcpy(buffer, gathered->data() + position, size);
+    return okStatus();
+  }
   ssize_t count = readAt(fd, buffer, size, position);
   if (count < 0) return errorFromErrno(errno, "cannot read", shown);
   if (uint64_t(count) != size) return changed();
@@ -79,6 +110,7 @@ Status LocalSource::hash(Hasher& hasher, uint64_t from, uint64_t to) {
 }
 
 Status LocalSource::checkUnchanged() const {
+  if (gathered) return okStatus();
   struct stat stat;
   if (fstat(fd, &stat) != 0) return errorFromErrno(errno, "cannot read", shown);
   // Not the time of the last status change: a new name or link of the file is no new content.

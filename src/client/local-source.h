@@ -1,6 +1,7 @@
 // A local file that is being sent: its content in pieces of data and holes, and whether it stayed what it was.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include <kj/io.h>
@@ -15,7 +16,8 @@ namespace capstan::client {
 class LocalSource {
  public:
   // The file `relative` below `folder` (AT_FDCWD: the path itself); `shown` is for sentences. Folders are isDirectory,
-  // devices and the like unsupported; a symlink is followed only with `follow`.
+  // devices and the like unsupported; a symlink is followed only with `follow`. What says it is empty is read to its
+  // end at once, for the sake of /proc: at most 64 MiB (tooLarge).
   static Result<LocalSource> open(int folder, const std::string& relative, const std::string& shown, bool follow);
 
   uint64_t size() const { return bytes; }
@@ -51,7 +53,9 @@ class LocalSource {
   // extent.
   uint64_t dataBegin = 0;
   uint64_t dataEnd = 0;
+  std::optional<std::string> gathered;  // the content of a file that says it is empty, and is not
 
+  Status gather();
   Error changed() const;
 };
 
