@@ -1,4 +1,9 @@
 // `capstan put`: local files, folders, or standard input to the server.
+#include <sys/stat.h>
+
+#include <cstdlib>
+#include <memory>
+
 #include <capstan/base/text.h>
 #include <capstan/client/cli/command-list.h>
 #include <capstan/client/cli/entry-format.h>
@@ -54,6 +59,16 @@ kj::Promise<int> putStandardInput(Context& context, client::UploadSettings setti
       .attach(kj::mv(source), kj::mv(share));
 }
 
+// A symlink with a slash behind it is the folder that it leads to, under the link's name.
+Source sourceOf(const std::string& typed) {
+  Source source = localSource(typed);
+  struct stat status;
+  if (typed.back() != '/' || lstat(source.path.c_str(), &status) != 0 || !S_ISLNK(status.st_mode)) return source;
+  std::unique_ptr<char, decltype(&free)> target(realpath(source.path.c_str(), nullptr), free);
+  if (target != nullptr) source.path = target.get();
+  return source;
+}
+
 // What stands at the target; nothing to ask where the way it is typed says that it is a folder.
 kj::Promise<Result<TargetKind>> kindOfTarget(Context& context, const std::string& typed) {
   if (namesFolder(typed)) return Result<TargetKind>(TargetKind::MISSING);
@@ -83,7 +98,7 @@ kj::Promise<int> put(Context& context, std::shared_ptr<PutOptions> options) {
       return putStandardInput(context, settings);
     }
     if (operands[i].empty()) return context.usage("the name of a local file is empty");
-    sources.push_back(localSource(operands[i]));
+    sources.push_back(sourceOf(operands[i]));
   }
   return kindOfTarget(context, operands.back())
       .then([&context, sources = std::move(sources), settings](Result<TargetKind> kind) -> kj::Promise<int> {
