@@ -1,10 +1,21 @@
 // The row of `capstan serve` in the table of commands: flags to options. What they mean is in command-serve.h.
 #include <capstan/client/cli/command-list.h>
 #include <capstan/client/cli/command-serve.h>
+#include <capstan/client/cli/exit-status.h>
+#include <capstan/client/cli/output.h>
 
 namespace capstan::cli {
 
 namespace {
+
+// It is for commands that come to an end by themselves. Ignored, it would be believed to hold.
+int refuseTimeout(const GlobalFlags& flags) {
+  Screen screen;
+  Output output(screen, {.json = flags.json, .quiet = flags.quiet});
+  output.complain("usage", "serve: --timeout is not possible here: a server runs until it is ended");
+  output.hint("--idle-timeout ends connections on which nothing happens");
+  return USAGE;
+}
 
 AnyAction define(OptionTable& table) {
   auto options = std::make_shared<ServeOptions>();
@@ -19,6 +30,7 @@ AnyAction define(OptionTable& table) {
   table.number("--max-connections", options->maxConnections, "more are turned away");
   table.duration("--idle-timeout", options->idleTimeout, "end connections on which nothing happens for this long");
   return OwnLoopAction([options](const GlobalFlags& flags, const Operands& operands) {
+    if (flags.timeout) return refuseTimeout(flags);
     if (!operands.empty()) options->root = operands[0];
     options->json = flags.json;
     options->quiet = flags.quiet;
