@@ -1,6 +1,7 @@
 #include <capstan/server/compute/sort/merge.h>
 
 #include <algorithm>
+#include <iterator>
 #include <string>
 
 #include <capstan/server/compute/sort/loser-tree.h>
@@ -11,7 +12,14 @@ namespace {
 
 constexpr size_t LEAST_BUFFER = 64 << 10;
 constexpr size_t LARGEST_BUFFER = 1 << 20;
-constexpr uint64_t WANTED_FAN_IN = 128;
+constexpr size_t MOST_RUNS = 64;  // merged at once
+
+// The last ones that have come through the same number of merges.
+size_t latest(const std::vector<Run>& runs) {
+  size_t count = 0;
+  while (count < runs.size() && runs[runs.size() - 1 - count].level == runs.back().level) ++count;
+  return count;
+}
 
 uint64_t bytesOf(const std::vector<Run>& runs) {
   uint64_t sum = 0;
@@ -71,43 +79,56 @@ class Merger::Output {
 size_t Merger::bufferBytes(const std::vector<Run>& runs) const {
   size_t longest = 0;
   for (auto& run : runs) longest = std::max(longest, run.longestLine);
-  size_t wanted = std::clamp<size_t>(size_t(memory / WANTED_FAN_IN), LEAST_BUFFER, LARGEST_BUFFER);
+  size_t wanted = std::clamp<size_t>(size_t(memory / MOST_RUNS), LEAST_BUFFER, LARGEST_BUFFER);
   return std::max(wanted, longest + sizeof(LineHeader));
 }
 
-Status Merger::merge(std::vector<Run> runs, const Append& append) {
-  const size_t buffer = bufferBytes(runs);
+size_t Merger::fanIn(const std::vector<Run>& runs) const {
   // Two buffers' worth is for the output.
-  const size_t fanIn = std::max<size_t>(2, size_t(memory / buffer) - std::min<size_t>(size_t(memory / buffer), 2));
-  while (runs.size() > fanIn) {
-    work.total += 2 * bytesOf(runs);
-    std::vector<Run> merged;
-    for (size_t begin = 0; begin < runs.size(); begin += fanIn) {
-      size_t end = std::min(runs.size(), begin + fanIn);
-      std::vector<Run> group;
-      for (size_t i = begin; i < end; ++i) group.push_back(std::move(runs[i]));
-      if (group.size() == 1) {
-        merged.push_back(std::move(group[0]));
-        continue;
-      }
-      auto run = mergeToRun(std::move(group), buffer);
-      if (!run) return run.error();
-      merged.push_back(std::move(run.value()));
-    }
-    runs = std::move(merged);
-  }
-  return mergeOnce(runs, buffer, false, append);
+  size_t buffers = size_t(memory / bufferBytes(runs));
+  return std::clamp<size_t>(buffers, 4, MOST_RUNS + 2) - 2;
 }
 
-Result<Run> Merger::mergeToRun(std::vector<Run> runs, size_t buffer) {
+bool Merger::wantsMerging(const std::vector<Run>& runs) const { return latest(runs) >= fanIn(runs); }
+
+Status Merger::mergeLatest(std::vector<Run>& runs) {
+  while (wantsMerging(runs)) {
+    size_t left = runs.size() - latest(runs);
+    std::vector<Run> group(std::make_move_iterator(runs.begin() + ptrdiff_t(left)),
+                           std::make_move_iterator(runs.end()));
+    runs.resize(left);
+    auto merged = mergeToRun(std::move(group));
+    if (!merged) return merged.error();
+    runs.push_back(std::move(merged.value()));
+  }
+  return okStatus();
+}
+
+Status Merger::merge(std::vector<Run> runs, const Append& append) {
+  // The latest runs are the smallest ones.
+  while (runs.size() > fanIn(runs)) {
+    size_t count = std::min(fanIn(runs), runs.size() - fanIn(runs) + 1), left = runs.size() - count;
+    std::vector<Run> group(std::make_move_iterator(runs.begin() + ptrdiff_t(left)),
+                           std::make_move_iterator(runs.end()));
+    runs.resize(left);
+    auto merged = mergeToRun(std::move(group));
+    if (!merged) return merged.error();
+    runs.push_back(std::move(merged.value()));
+  }
+  return mergeOnce(runs, bufferBytes(runs), false, append);
+}
+
+Result<Run> Merger::mergeToRun(std::vector<Run> runs) {
+  work.total += 2 * bytesOf(runs);
   auto file = spool.newFile(account);
   if (!file) return file.error();
-  Run result{std::move(file.value()), false, 0};
+  Run result{std::move(file.value()), false, 0, runs.back().level + 1};
   for (auto& run : runs) {
     result.hasLines |= run.hasLines;
     result.longestLine = std::max(result.longestLine, run.longestLine);
   }
-  Status merged = mergeOnce(runs, buffer, true, [&](std::string_view bytes) { return result.file->append(bytes); });
+  Status merged =
+      mergeOnce(runs, bufferBytes(runs), true, [&](std::string_view bytes) { return result.file->append(bytes); });
   if (!merged) return merged.error();
   return result;
 }

@@ -20,6 +20,10 @@ class Merger {
   // Runs are in the order of the input: of elements that count as equal, those of an earlier run come first.
   // Errors: those of `append`, noSpace, quota, io, cancelled.
   Status merge(std::vector<Run> runs, const Append& append);
+  // Whether so many runs have come together that they should be merged before there are more: each is an open file.
+  bool wantsMerging(const std::vector<Run>& runs) const;
+  // Does that. Errors as above.
+  Status mergeLatest(std::vector<Run>& runs);
 
  private:
   class Output;
@@ -33,7 +37,8 @@ class Merger {
   Work& work;
 
   size_t bufferBytes(const std::vector<Run>& runs) const;
-  Result<Run> mergeToRun(std::vector<Run> runs, size_t buffer);
+  size_t fanIn(const std::vector<Run>& runs) const;
+  Result<Run> mergeToRun(std::vector<Run> runs);
   Status mergeOnce(const std::vector<Run>& runs, size_t buffer, bool asRun, const Append& append);
   template <bool LINES>
   Status mergeCursors(std::vector<RunCursor>& cursors, Output& output);

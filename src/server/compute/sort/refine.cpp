@@ -13,6 +13,7 @@ constexpr size_t SMALL = 24;               // so many lines are sorted by compar
 constexpr size_t LARGE = 128 << 10;        // ranges of so many are sorted by all threads together
 constexpr size_t SLICE = 16 << 10;         // what a thread takes at a time
 constexpr size_t CHECKED_BYTES = 4 << 20;  // compared between looks at whether to stop
+constexpr size_t PREFETCHED = 16;          // lines ahead of the one that is looked at
 constexpr size_t CHECKED_LINES = 8 << 10;
 constexpr size_t SMALL_BYTES = 512 << 10;  // and so long in all
 
@@ -227,7 +228,10 @@ bool Refiner::sortByNext(Range& range, unsigned wanted) {
   inParallel(range.size() >= LARGE ? wanted : 1, [&](unsigned) {
     for (size_t begin; (begin = taken.fetch_add(CHECKED_LINES)) < range.end && !work.cancelled();) {
       size_t end = std::min(range.end, begin + CHECKED_LINES);
-      for (size_t i = begin; i < end; ++i) pairs[i].key = order.prefix(partOf(pairs[i], range.part), range.depth);
+      for (size_t i = begin; i < end; ++i) {
+        __builtin_prefetch(text + lineOffset(pairs[std::min(i + PREFETCHED, range.end - 1)].value) + range.depth);
+        pairs[i].key = order.prefix(partOf(pairs[i], range.part), range.depth);
+      }
     }
   });
   return sortKeyValues(pairs.subspan(range.begin, range.size()), scratchFor(range), wanted, work);

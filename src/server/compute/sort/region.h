@@ -35,6 +35,9 @@ class Region {
   Region& operator=(Region&&) = delete;
   KJ_DISALLOW_COPY(Region);
 
+  // Gives the memory back until it is written to again; what was in it is gone.
+  void forget() const { madvise(base, bytes, MADV_DONTNEED); }
+
   char* begin() const { return base; }
   char* end() const { return base + bytes; }
   size_t size() const { return bytes; }

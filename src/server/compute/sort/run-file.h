@@ -20,6 +20,7 @@ struct Run {
   std::unique_ptr<SpoolFile> file;
   bool hasLines = false;   // else keys
   size_t longestLine = 0;  // in bytes
+  unsigned level = 0;      // through so many merges it has come
 };
 
 // The part of a run that is in memory, and the element that is at its front.

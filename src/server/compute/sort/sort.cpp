@@ -46,7 +46,8 @@ class Sorter {
         sliceBytes(size_t(std::clamp<uint64_t>(memory / 64, 16 << 10, 512 << 10))),
         order(keyType(source.type, options), options),
         code(order.type, options.descending),
-        form(source.encoding == Encoding::BINARY ? KeyForm::ELEMENTS : KeyForm::LINES) {}
+        form(source.encoding == Encoding::BINARY ? KeyForm::ELEMENTS : KeyForm::LINES),
+        merger(order, code, form, memory, workspace.spool, workspace.account, work) {}
 
   Result<std::shared_ptr<const Content>> run();
 
@@ -61,6 +62,7 @@ class Sorter {
   const LineOrder order;
   const KeyCode code;
   const KeyForm form;
+  Merger merger;
 
   std::unique_ptr<ContentWriter> result;
   std::vector<Run> runs;
@@ -75,8 +77,7 @@ class Sorter {
   Status sortPlainInts(const Region& region, LineReader& reader, bool& done);
   Status sortOtherLines(const Region& region, LineReader& reader);
   template <typename Write>
-  Status spill(bool hasLines, size_t longestLine, Write write);
-  Status mergeRuns();
+  Status spill(const Region& region, bool hasLines, size_t longestLine, Write write);
 };
 
 uint64_t Sorter::regionSize(uint64_t perByte) const {
@@ -93,7 +94,7 @@ Result<std::shared_ptr<const Content>> Sorter::run() {
                : std::make_unique<ContentWriter>(type, source.encoding, workspace.spool, workspace.account);
   work.total = 2 * source.expectedSize();
   Status sorted = source.encoding == Encoding::BINARY ? sortBinary() : sortLines();
-  if (sorted.ok() && !runs.empty()) sorted = mergeRuns();
+  if (sorted.ok() && !runs.empty()) sorted = merger.merge(std::move(runs), toResult());
   if (work.cancelled()) return cancelledError();
   if (!sorted) return sorted.error();
   auto content = result->finish();
@@ -102,19 +103,18 @@ Result<std::shared_ptr<const Content>> Sorter::run() {
 }
 
 template <typename Write>
-Status Sorter::spill(bool hasLines, size_t longestLine, Write write) {
+Status Sorter::spill(const Region& region, bool hasLines, size_t longestLine, Write write) {
   // Written and read once more than was thought.
   if (runs.empty()) work.total += 2 * source.expectedSize();
   auto file = workspace.spool.newFile(workspace.account);
   if (!file) return file.error();
-  Run run{std::move(file.value()), hasLines, longestLine};
+  Run run{std::move(file.value()), hasLines, longestLine, 0};
   Status written = write([&run](std::string_view bytes) { return run.file->append(bytes); });
-  if (written.ok()) runs.push_back(std::move(run));
-  return written;
-}
-
-Status Sorter::mergeRuns() {
-  return Merger(order, code, form, memory, workspace.spool, workspace.account, work).merge(std::move(runs), toResult());
+  if (!written) return written;
+  runs.push_back(std::move(run));
+  if (!merger.wantsMerging(runs)) return okStatus();
+  region.forget();
+  return merger.mergeLatest(runs);
 }
 
 Status Sorter::sortBinary() {
@@ -127,7 +127,7 @@ Status Sorter::sortBinary() {
     if (!run.sort()) return cancelledError();
     if (run.atEnd() && runs.empty()) return run.write(toResult(), form);
     if (!run.empty()) {
-      Status spilled = spill(false, 0, [&](const Append& append) { return run.write(append, KeyForm::KEYS); });
+      Status spilled = spill(*region, false, 0, [&](const Append& append) { return run.write(append, KeyForm::KEYS); });
       if (!spilled) return spilled;
     }
     if (run.atEnd()) return okStatus();
@@ -157,7 +157,7 @@ Status Sorter::sortPlainInts(const Region& region, LineReader& reader, bool& don
     if (run.empty()) continue;
     if (!run.sort()) return cancelledError();
     if (done && runs.empty()) return run.write(toResult(), form);
-    Status spilled = spill(false, 0, [&](const Append& append) { return run.write(append, KeyForm::KEYS); });
+    Status spilled = spill(region, false, 0, [&](const Append& append) { return run.write(append, KeyForm::KEYS); });
     if (!spilled) return spilled;
   } while (!done && !run.sawOthers());
   return okStatus();
@@ -171,7 +171,8 @@ Status Sorter::sortOtherLines(const Region& region, LineReader& reader) {
     if (run.empty()) continue;
     if (!run.sort()) return cancelledError();
     if (reader.atEnd() && runs.empty()) return run.write(toResult(), false);
-    Status spilled = spill(true, run.longestLine(), [&](const Append& append) { return run.write(append, true); });
+    Status spilled =
+        spill(region, true, run.longestLine(), [&](const Append& append) { return run.write(append, true); });
     if (!spilled) return spilled;
   }
   return okStatus();

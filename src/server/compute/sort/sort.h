@@ -25,7 +25,8 @@ struct SortOptions {
   uint64_t memory = DEFAULT_SORT_MEMORY;
 };
 
-// Whether the options fit the input; `invalidArgument` if not (a field of binary input, text in binary).
+// Whether the options fit the input; `invalidArgument` if not (a field of binary input, text in binary, binary input
+// sorted as another type, newlines between fields). sortElements() asks it too.
 Status checkSort(ElementType inputType, Encoding inputEncoding, const SortOptions& options);
 
 // Where a result goes, and what a sort may use. `spool` must outlive the call.
@@ -36,11 +37,14 @@ struct Workspace {
   unsigned threads = 2;
 };
 
-// Sorts all of `source`. BINARY input gives BINARY output, LINES gives LINES (of the input's type, or of options.type
-// if that is a number and the key is the whole line). `workspace.threads` threads compute at the same time, the calling
-// one among them; they end before this returns. Uses about options.memory of memory. work.total is set and work.done
-// advanced. Stops within 50 ms of work.stop. Errors: invalidArgument (names the line), changed, tooLarge (a line of
-// more than an eighth of the memory, or 16 MiB), noSpace, quota, io, cancelled.
+// Sorts all of `source`. Floats: -0.0 and 0.0 are different keys in BINARY, -0.0 the smaller one; in LINES they are
+// equal keys, and their lines are ordered by their bytes as those of all equal keys are. All NaNs are equal, and BINARY
+// ones come out as the one quiet NaN; in LINES they stay as they are written. BINARY input gives BINARY output, LINES
+// gives LINES (of the input's type, or of options.type if that is a number and the key is the whole line).
+// `workspace.threads` threads compute at the same time, the calling one among them; they end before this returns. Uses
+// about options.memory of memory. work.total is set and work.done advanced. Stops within 50 ms of work.stop. Errors:
+// invalidArgument (names the line), changed, tooLarge (a line of more than an eighth of the memory, or 16 MiB),
+// noSpace, quota, io, cancelled, overloaded (no memory).
 Result<std::shared_ptr<const Content>> sortElements(Source& source, const SortOptions& options, Workspace workspace,
                                                     Work& work);
 

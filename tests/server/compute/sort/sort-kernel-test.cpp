@@ -149,6 +149,30 @@ TEST(SortKernel, TwoThreadsSortWhatIsLargeOrSkewed) {
   }
 }
 
+TEST(SortKernel, LargeInputIsSortedInPlaceWithoutScratch) {
+  Work work;
+  for (SortKernel kernel : kernels()) {
+    for (unsigned shape = 0; shape < SHAPES; ++shape) {
+      std::mt19937_64 random(shape);
+      const size_t count = 260'000 + shape;
+      Guarded<int64_t> keys(count);
+      Guarded<KeyValue> pairs(count);
+      for (size_t i = 0; i < count; ++i) {
+        keys.span()[i] = shaped(random, shape, i, count);
+        pairs.span()[i] = {random() % 2 == 0 ? i : random(), uint64_t(keys.span()[i])};
+      }
+      std::vector<int64_t> expected(keys.span().begin(), keys.span().end());
+      std::sort(expected.begin(), expected.end());
+      ASSERT_TRUE(sortKeys(keys.span(), {}, 2, work, kernel));
+      EXPECT_TRUE(std::ranges::equal(keys.span(), expected)) << name(kernel) << ", shape " << shape;
+      std::vector<KeyValue> expectedPairs(pairs.span().begin(), pairs.span().end());
+      std::sort(expectedPairs.begin(), expectedPairs.end(), less);
+      ASSERT_TRUE(sortKeyValues(pairs.span(), {}, 2, work, kernel));
+      EXPECT_TRUE(std::ranges::equal(pairs.span(), expectedPairs, same)) << name(kernel) << ", shape " << shape;
+    }
+  }
+}
+
 TEST(SortKernel, InputOfManyPiecesIsSortedInSteps) {
   // More than is sorted at once, also by a single thread; nearly all in one bucket.
   Work work;
