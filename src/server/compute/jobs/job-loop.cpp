@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <future>
 #include <list>
 
 #include <kj/async-io.h>
@@ -125,7 +126,29 @@ class JobLoop::Loop final : public kj::TaskSet::ErrorHandler {
 };
 
 JobLoop::JobLoop(JobLoopOwner& owner, const ComputeContext& context, std::shared_ptr<Waker> waker)
-    : owner(owner), context(context), waker(std::move(waker)), thread([this]() { run(); }) {}
+    : owner(owner), context(context), waker(std::move(waker)) {
+  std::promise<void> started;
+  thread = std::thread([this, &started]() {
+    pthread_setname_np(pthread_self(), "capstan-jobs");
+    bool ready = false;
+    auto failure = kj::runCatchingExceptions([&]() {
+      run([&]() {
+        ready = true;
+        started.set_value();
+      });
+    });
+    KJ_IF_MAYBE (exception, failure) {
+      if (ready) kj::throwFatalException(kj::mv(*exception));
+      started.set_exception(std::make_exception_ptr(*exception));
+    }
+  });
+  try {
+    started.get_future().get();
+  } catch (...) {
+    thread.join();
+    throw;
+  }
+}
 
 JobLoop::~JobLoop() noexcept(false) {
   ending = true;
@@ -133,11 +156,11 @@ JobLoop::~JobLoop() noexcept(false) {
   thread.join();
 }
 
-void JobLoop::run() {
-  pthread_setname_np(pthread_self(), "capstan-jobs");
+void JobLoop::run(std::function<void()> ready) {
   auto io = kj::setupAsyncIo();
   rpc::setUpEventLoop(io.waitScope);
   Loop loop(owner, context, io);
+  ready();
   auto& timer = io.provider->getTimer();
   while (true) {
     auto woken = waker->next();

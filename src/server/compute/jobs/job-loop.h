@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -52,7 +53,7 @@ class Waker {
 
 class JobLoop {
  public:
-  // `owner` and `context` must outlive it.
+  // `owner` and `context` must outlive it. Throws if there can be no event loop.
   JobLoop(JobLoopOwner& owner, const ComputeContext& context, std::shared_ptr<Waker> waker);
   // Stops what runs, and waits for it.
   ~JobLoop() noexcept(false);
@@ -67,7 +68,7 @@ class JobLoop {
   std::atomic<bool> ending{false};
   std::thread thread;
 
-  void run();
+  void run(std::function<void()> ready);
 };
 
 }  // namespace capstan::server::compute

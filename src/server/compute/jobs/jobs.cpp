@@ -93,6 +93,7 @@ class JobsImpl final : public Jobs, public JobLoopOwner, public JobControl {
   std::string newInputName() override { return toHex(randomBytes(ID_BYTES)) + std::string(INPUT_MARK) + "1"; }
 
   kj::Promise<Result<Record>> submit(std::string grant, StoredTask task, std::string key) override {
+    KJ_REQUIRE(isComplete(task), "a task without its operands");
     if (draining) return Result<Record>(drainingError());
     auto shared = std::make_shared<const StoredTask>(std::move(task));
     if (key.empty()) return add({std::move(grant), {}, {}, shared});
@@ -193,6 +194,7 @@ class JobsImpl final : public Jobs, public JobLoopOwner, public JobControl {
   }
 
   Status removeStrays() {
+    std::lock_guard lock(mutex);  // the journal may be answering already
     auto names = context.spool.names();
     if (!names.ok()) return names.error();
     std::set<std::string> owned;

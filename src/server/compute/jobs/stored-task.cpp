@@ -173,8 +173,7 @@ Result<StoredTask> read(stored::Task::Reader from) {
     if (!made.ok()) return made.error();
     task.operands.push_back(std::move(*made));
   }
-  bool enough = task.kind == JobKind::ADD ? task.operands.size() >= 2 : task.operands.size() == 1;
-  if (!enough) return damaged("it has a wrong number of operands");
+  if (!isComplete(task)) return damaged("it has a wrong number of operands");
   if (task.kind == JobKind::SORT) {
     auto options = read(from.getSort());
     if (!options.ok()) return options.error();
@@ -248,6 +247,11 @@ Result<std::string> fingerprint(const StoredTask& task, const Spool& spool) {
   auto canonical = capnp::canonicalize(root.asReader());
   auto bytes = canonical.asBytes();
   return digestOf(DigestAlgorithm::SHA256, {reinterpret_cast<const char*>(bytes.begin()), bytes.size()});
+}
+
+bool isComplete(const StoredTask& task) {
+  if (task.kind == JobKind::UNSET) return false;
+  return task.kind == JobKind::ADD ? task.operands.size() >= 2 : task.operands.size() == 1;
 }
 
 std::vector<std::string> inputFilesOf(const StoredTask& task) {

@@ -61,6 +61,8 @@ Result<StoredTask> parseStoredTask(std::string_view bytes);
 // repetition does not make another task of it. Blocks. Errors: those of reading the input files.
 Result<std::string> fingerprint(const StoredTask& task, const Spool& spool);
 
+// Whether it has as many operands as its kind wants.
+bool isComplete(const StoredTask& task);
 // The names of the spool files that belong to the task.
 std::vector<std::string> inputFilesOf(const StoredTask& task);
 

@@ -337,6 +337,7 @@ TEST_F(JobsTest, BeginsAgainWhatTheServerEndedOver) {
   EXPECT_FALSE(hasEnded(running->progress().state));
   house.open();
   auto again = house.find(id);
+  ASSERT_FALSE(again->progress().ended);
   house.turnUntil([&]() { return house.status(again).state == JobState::RUNNING; });
   EXPECT_EQ(house.status(again).starts, 2u);
   EXPECT_EQ(house.cancel(again).state, JobState::CANCELLED);
