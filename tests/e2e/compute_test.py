@@ -1,5 +1,6 @@
 """Computing by the command line: values, stored files and local input, what is refused, and what is printed."""
 
+import json
 import math
 import os
 import random
@@ -134,6 +135,12 @@ class Sorting(Computing):
         content = b"\n".join(lines) + b"\n"
         self.assertEqual(self.c("sort", "--type", "int", "-u", input=content).out, b"\n".join(sorted(lines)) + b"\n")
 
+    def test_more_local_numbers_than_are_held_are_checked_piece_by_piece(self):
+        content = b"1234567\n" * 9000000
+        self.assertEqual(self.c("sum", "--type", "int", input=content).text, "%d\n" % (1234567 * 9000000))
+        outcome = self.no(1, "invalid-argument", "sum", "--type", "int", input=content + b"x\n")
+        self.assertIn("standard input, line 9000001: 'x'", outcome.errors)
+
     def test_mistakes_are_named(self):
         self.server.write("file", b"b\na\n")
         os.mkdir(self.server.path("folder"))
@@ -160,14 +167,14 @@ class Sorting(Computing):
             process.stderr.close()
 
     def test_a_time_limit_ends_the_computation_at_the_server_too(self):
-        read, write = os.pipe()
-        process = self.spawn("sort", "--timeout", "300ms", server=self.server, stdin=read)
-        os.close(read)
-        out, err = process.communicate(timeout=60)
-        os.close(write)
-        self.assertEqual(process.returncode, 8, err)
-        self.assertIn(b"timed-out", err)
-        status = self.c("--json", "status").json
+        self.server.write("big", b"".join(b"%d.5\n" % (i * 2654435761 % 4294967291) for i in range(200000)) * 40)
+        slow = "--file big --type float --memory 1MiB --timeout 200ms"
+        self.no(8, "timed-out", "sort", *slow.split())
+        # On a connection that stays, too: it is not its end that ends the computation, and pings take a moment.
+        outcome = self.run_capstan("shell", server=self.server,
+                                   input=("sort %s\nping -c 4 --quiet\nstatus --json\n" % slow).encode())
+        self.assertEqual(outcome.status, 8, outcome.errors)
+        status = json.loads(outcome.text.splitlines()[-1])
         self.assertEqual((status["jobs"], status["computations"], status["values"]), (0, 0, 0))
 
     def test_the_standard_output_may_be_closed(self):
@@ -192,6 +199,8 @@ class Reducing(Computing):
 
     def test_mistakes_are_named(self):
         self.server.write("numbers", b"10\nx\n")
+        self.assertNotIn("--type text", self.no(2, "usage", "sum", "1", "x").errors)
+        self.assertIn("--type text", self.no(2, "usage", "count", "1", "x").errors)
         outcome = self.no(2, "usage", "sum", "--file", "numbers")
         self.assertIn("--type", outcome.errors)
         self.no(2, "usage", "sum", "--file", "numbers", "--type", "text")

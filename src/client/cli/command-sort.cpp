@@ -94,7 +94,7 @@ Command sortCommand() {
           "Files and other input are text, as sort(1) has it, unless --type says that each line is a number; they\n"
           "are put out as they were written. Text sorts by its bytes, NaN comes last in either direction.\n"
           "Numbers of local input are checked before anything is sent: the first 64 MiB at once, what is behind\n"
-          "them piece by piece.",
+          "them piece by piece; with --field, the server looks for them.",
           0,
           ANY_NUMBER,
           "sort values, a stored file or local input",

@@ -167,7 +167,7 @@ Result<client::Elements> valueOperands(const std::vector<std::string>& words, El
   bool allInts = true;
   for (auto& word : words) {
     auto number = numberOperand(word);
-    if (!number.ok()) return wrong(number.error().message + "; --type text takes words");
+    if (!number.ok()) return std::move(number).error();
     allInts &= std::holds_alternative<int64_t>(*number);
   }
   return valueOperands(words, allInts ? ElementType::INT : ElementType::FLOAT);
@@ -228,7 +228,10 @@ kj::Promise<Result<ChosenInput>> chooseInput(Context& context, const InputOption
     ElementType type = options.type ? *parseElementType(*options.type) : ElementType::UNSET;
     if (options.binary && type == ElementType::TEXT) return refused("--binary is for numbers: text has no binary form");
     auto elements = valueOperands(words, rules.asText ? ElementType::TEXT : type);
-    if (!elements.ok()) return Result<ChosenInput>(std::move(elements).error());
+    if (!elements.ok()) {
+      bool mayBeText = type == ElementType::UNSET && rules.fileType == ElementType::TEXT;
+      return refused(elements.error().message + (mayBeText ? "; --type text takes words" : ""));
+    }
     ElementType found = rules.asText ? type : client::typeOf(*elements);
     return Result<ChosenInput>(ChosenInput{std::move(*elements), found, {}});
   }

@@ -42,8 +42,8 @@ TEST(ValueOperands, AreIntegersIfAllAreAndFloatsIfAnyIs) {
   EXPECT_THAT(std::get<std::vector<std::string>>(*valueOperands({"b", ""}, ElementType::TEXT)), ElementsAre("b", ""));
 }
 
-TEST(ValueOperands, AreRefusedByNameWithAHint) {
-  EXPECT_EQ(refusal({"1", "pear"}), "'pear' is not a number; --type text takes words");
+TEST(ValueOperands, AreRefusedByName) {
+  EXPECT_EQ(refusal({"1", "pear"}), "'pear' is not a number");
   EXPECT_EQ(refusal({"1", "1.5"}, ElementType::INT), "'1.5' is not an integer");
   EXPECT_EQ(refusal({"1", "x"}, ElementType::FLOAT), "'x' is not a number");
   EXPECT_THAT(refusal({"a\nb"}, ElementType::TEXT), HasSubstr("newline"));

@@ -26,6 +26,21 @@ ProgressState halfWay() {
   return state;
 }
 
+TEST(RenderProgress, ShowsNoBytesOfWorkThatHasNone) {
+  ProgressState state;
+  state.bytes = 200;
+  state.bytesDone = 90;
+  state.totalsKnown = true;
+  state.bytesPerSecond = 10;
+  state.isWork = true;
+  state.current = "sort, running";
+  std::string line = renderProgress(state, 160);
+  EXPECT_THAT(line, HasSubstr("45%"));
+  EXPECT_THAT(line, HasSubstr("0:11 left"));
+  EXPECT_THAT(line, HasSubstr("sort, running"));
+  EXPECT_EQ(line.find(" B"), std::string::npos) << line;
+}
+
 TEST(RenderProgress, TellsBytesRateTimeLeftFilesAndName) {
   std::string line = renderProgress(halfWay(), 160);
   for (auto* part :
