@@ -92,6 +92,30 @@ TEST_F(Blocking, StoresReadsBackAndLists) {
   EXPECT_EQ(client.hello()->name, "capstan");
 }
 
+TEST_F(Blocking, ComputesAndLooksAfterJobs) {
+  BlockingClient client(options());
+  EXPECT_EQ(std::get<int64_t>(*client.add({int64_t(2), int64_t(3)})), 5);
+  EXPECT_EQ(*client.sort(std::vector<int64_t>{3, 1, 2}), (std::vector<int64_t>{1, 2, 3}));
+  ASSERT_TRUE(client.write("b\na\n", "words").ok());
+  std::string sorted;
+  auto gather = [&](std::string_view bytes) {
+    sorted += bytes;
+    return okStatus();
+  };
+  ASSERT_TRUE(client.compute(Sorting{RemoteInput{"words"}}, gather).ok());
+  EXPECT_EQ(sorted, "a\nb\n");
+  ASSERT_TRUE(client.computeInto(Sorting{RemoteInput{"words"}}, "sorted").ok());
+  EXPECT_EQ(*client.read("sorted"), "a\nb\n");
+  auto id = client.submit(Addition{{int64_t(40), int64_t(2)}});
+  ASSERT_TRUE(id.ok()) << id.error().message;
+  EXPECT_EQ(client.waitForJob(*id)->state, JobState::DONE);
+  EXPECT_EQ(std::get<std::vector<int64_t>>(client.jobResult(*id)->elements), std::vector<int64_t>{42});
+  EXPECT_EQ(client.listJobs()->size(), 1u);
+  EXPECT_EQ(client.cancelJob(*id).error().code, ErrorCode::CONFLICT);
+  EXPECT_TRUE(client.forgetJob(*id).ok());
+  EXPECT_EQ(client.jobStatus(*id).error().code, ErrorCode::NOT_FOUND);
+}
+
 TEST_F(Blocking, SeveralWorkOnSeveralThreads) {
   std::vector<std::thread> threads;
   std::atomic<unsigned> done{0};
