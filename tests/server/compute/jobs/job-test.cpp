@@ -216,7 +216,8 @@ TEST_F(JobTest, WatchReportsWhatChangesAtMostTenTimesASecond) {
   auto began = std::chrono::steady_clock::now();
   auto watching = watch(house.job(record), heard);
   house.turnUntil([&]() { return heard.reports.size() >= 4; });
-  EXPECT_GE(std::chrono::steady_clock::now() - began, std::chrono::milliseconds(300));
+  // A loop's timer counts from the turn that it is in, which began a little earlier.
+  EXPECT_GE(std::chrono::steady_clock::now() - began, std::chrono::milliseconds(250));
   EXPECT_LT(heard.reports[0].workDone, heard.reports[3].workDone);
   house.cancel(record);
   watching.wait(house.waitScope);
