@@ -144,8 +144,8 @@ TEST(SortKernel, RandomSizesAreSortedWithinTheirBounds) {
 
 TEST(SortKernel, TwoThreadsSortWhatIsLargeOrSkewed) {
   for (unsigned shape = 0; shape < SHAPES; ++shape) {
-    checkKeys(300'000 + shape, shape, 2, shape);
-    checkPairs(270'000 + shape, shape, 2, shape);
+    checkKeys(265'000 + shape, shape, 2, shape);
+    checkPairs(263'000 + shape, shape, 2, shape);
   }
 }
 
@@ -154,7 +154,7 @@ TEST(SortKernel, LargeInputIsSortedInPlaceWithoutScratch) {
   for (SortKernel kernel : kernels()) {
     for (unsigned shape = 0; shape < SHAPES; ++shape) {
       std::mt19937_64 random(shape);
-      const size_t count = 260'000 + shape;
+      const size_t count = 263'000 + shape;
       Guarded<int64_t> keys(count);
       Guarded<KeyValue> pairs(count);
       for (size_t i = 0; i < count; ++i) {
