@@ -1,6 +1,7 @@
 #include <capstan/server/compute/sort/sort.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -81,10 +82,12 @@ class Sorter {
 };
 
 uint64_t Sorter::regionSize(uint64_t perByte) const {
+  // Pairs are laid out from the region's end.
+  auto aligned = [](uint64_t bytes) { return bytes / alignof(std::max_align_t) * alignof(std::max_align_t); };
   uint64_t most = memory - memory / 8;
   uint64_t expected = source.expectedSize();
-  if (expected == 0 || expected > most / perByte) return most;
-  return std::min(most, expected * perByte + (64 << 10)) / 64 * 64;
+  if (expected == 0 || expected > most / perByte) return aligned(most);
+  return aligned(std::min(most, expected * perByte + (64 << 10)));
 }
 
 Result<std::shared_ptr<const Content>> Sorter::run() {
