@@ -4,7 +4,6 @@
 
 #include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -30,7 +29,7 @@ void inParallel(unsigned threads, Run run) {
   for (unsigned i = 1; i < threads; ++i) {
     try {
       others.emplace_back(guarded, i);
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {  // no more threads, or no memory for one
       left.push_back(i);
     }
   }

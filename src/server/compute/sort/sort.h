@@ -33,7 +33,7 @@ Status checkSort(ElementType inputType, Encoding inputEncoding, const SortOption
 struct Workspace {
   const Spool& spool;
   std::shared_ptr<SpoolAccount> account;  // runs and result are charged to it; may be null
-  std::unique_ptr<SpoolFile> result;      // where the result has to be, if it matters
+  std::unique_ptr<SpoolFile> result;      // where the result has to be, if it matters; not flushed
   unsigned threads = 2;
 };
 
