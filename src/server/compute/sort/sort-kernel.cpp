@@ -18,6 +18,7 @@ namespace {
 
 // vqsort sorts a KeyValue as one number of 128 bits.
 static_assert(sizeof(KeyValue) == sizeof(hwy::uint128_t));
+static_assert(alignof(KeyValue) == sizeof(KeyValue));
 static_assert(offsetof(KeyValue, value) == offsetof(hwy::uint128_t, lo));
 static_assert(offsetof(KeyValue, key) == offsetof(hwy::uint128_t, hi));
 static_assert(std::endian::native == std::endian::little);

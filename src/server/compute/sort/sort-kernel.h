@@ -10,8 +10,9 @@
 
 namespace capstan::server::compute {
 
-// A key with what belongs to it; ordered by key, then by value.
-struct KeyValue {
+// A key with what belongs to it; ordered by key, then by value. vqsort crashes on numbers of 128 bits that are not
+// aligned as such.
+struct alignas(16) KeyValue {
   uint64_t value;
   uint64_t key;
 };

@@ -1,7 +1,6 @@
 #include <capstan/server/compute/sort/sort.h>
 
 #include <algorithm>
-#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -83,7 +82,7 @@ class Sorter {
 
 uint64_t Sorter::regionSize(uint64_t perByte) const {
   // Pairs are laid out from the region's end.
-  auto aligned = [](uint64_t bytes) { return bytes / alignof(std::max_align_t) * alignof(std::max_align_t); };
+  auto aligned = [](uint64_t bytes) { return bytes / alignof(KeyValue) * alignof(KeyValue); };
   uint64_t most = memory - memory / 8;
   uint64_t expected = source.expectedSize();
   if (expected == 0 || expected > most / perByte) return aligned(most);

@@ -130,7 +130,7 @@ class SortLinesTest : public SortingTest {
         std::string expected = gnuSorted(input, all);
         ASSERT_TRUE(sameBytes(sorted(input, ElementType::TEXT, options), expected))
             << all << ", " << count << " lines, seed " << seed;
-        options.memory = LEAST_SORT_MEMORY + seed % 100;
+        options.memory = LEAST_SORT_MEMORY + 9 * way + seed % 100;  // nothing may depend on a round number
         if (count < large) continue;
         ASSERT_TRUE(sameBytes(sorted(input, ElementType::TEXT, options, 1 + way % 2), expected))
             << all << ", " << count << " lines with little memory, seed " << seed;
