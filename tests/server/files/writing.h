@@ -2,6 +2,8 @@
 // The server can be ended and started again on the same folder.
 #pragma once
 
+#include <sched.h>
+
 #include <kj/async-io.h>
 
 #include <cstring>
@@ -164,6 +166,8 @@ struct Writing {
 
   // Names of what is staged now, in this server's folder and for resuming.
   std::vector<std::string> staged() {
+    // A job lets go of what it held a moment after it has answered.
+    while (pool.pending() > 0) sched_yield();
     state().staging->finishDeleting();
     std::vector<std::string> names;
     for (auto& item : std::filesystem::recursive_directory_iterator(options.root + "/.capstan/staging")) {

@@ -42,7 +42,7 @@ class StringSource final : public Source {
     if (onRead) onRead(at);
     if (failAt && at >= *failAt) return Error{ErrorCode::CHANGED, "it was changed", {}};
     size_t n = std::min({size, bytes.size() - at, size_t(1 + random() % (64 << 10))});
-    memcpy(to, bytes.data() + at, n);
+    if (n > 0) memcpy(to, bytes.data() + at, n);
     at += n;
     return n;
   }
