@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <thread>
 
 namespace capstan::server::files {
 
@@ -68,8 +69,13 @@ void StagedFile::replaceFd(kj::AutoCloseFd fd) {
 }
 
 bool StagedFile::giveUp() {
-  Use use(mutex, PATIENCE);
-  if (!use.owns_lock()) return false;
+  auto deadline = std::chrono::steady_clock::now() + PATIENCE;
+  Use use(mutex, std::try_to_lock);
+  while (!use.owns_lock()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (use.try_lock()) break;
+  }
   if (!committed.wait_for(use, PATIENCE, [this] { return !committing; })) return false;
   takenOver = true;
   ours = false;    // the file is the other's now

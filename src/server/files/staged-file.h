@@ -31,7 +31,7 @@ class StagedFile {
   Staging& owner() const { return staging; }
 
   // The right to use the descriptor, until it is destroyed: one at a time.
-  using Use = std::unique_lock<std::timed_mutex>;
+  using Use = std::unique_lock<std::mutex>;
   // Fails (cancelled) if another upload with the same key has taken over. Blocks while another thread uses it.
   Result<Use> tryUse();
 
@@ -61,8 +61,8 @@ class StagedFile {
   Staging::Hold hold;
   const int folderFd;
   const std::string fileName;
-  std::timed_mutex mutex;
-  std::condition_variable_any committed;
+  std::mutex mutex;
+  std::condition_variable committed;
   // protected by mutex where several threads may have it
   kj::AutoCloseFd file;
   const Kind kind;

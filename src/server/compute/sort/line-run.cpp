@@ -25,6 +25,9 @@ char* copyText(char* to, const char* from, size_t length) {
 
 }  // namespace
 
+// Between the texts of two threads: a key is read eight bytes at a time, also behind the end of its line.
+constexpr size_t GAP_BYTES = sizeof(uint64_t);
+
 // What the threads that fill a run share.
 struct LineRun::Filling {
   std::mutex mutex;
@@ -49,7 +52,7 @@ void LineRun::takeChunks(LineReader& reader, Filling& filling) {
   std::unique_lock lock(filling.mutex);
   while (!filling.ended && !work.cancelled()) {
     size_t pairBytes = count * bytesPerLine();
-    if (textBytes + reader.room() + pairBytes > region.size()) {
+    if (textBytes + reader.room() + GAP_BYTES + pairBytes > region.size()) {
       // A region always has room for a line, unless there is more input than there was said to be.
       if (count == 0) filling.readError = Error{ErrorCode::CHANGED, "the input grew while it was sorted", sourceName};
       break;
@@ -63,13 +66,13 @@ void LineRun::takeChunks(LineReader& reader, Filling& filling) {
       if (reader.atEnd()) break;
       continue;
     }
-    if (textBytes + lines->bytes() + pairBytes + lines->count * bytesPerLine() > region.size()) {
+    if (textBytes + lines->bytes() + GAP_BYTES + pairBytes + lines->count * bytesPerLine() > region.size()) {
       reader.putBack(*lines);
       break;
     }
     size_t first = count;
     count += lines->count;
-    textBytes += lines->bytes();
+    textBytes += lines->bytes() + GAP_BYTES;
     lock.unlock();
     size_t longestHere = 0;
     auto error = parse(*lines, first, longestHere);
