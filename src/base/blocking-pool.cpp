@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include <condition_variable>
-#include <deque>
+#include <map>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -18,7 +18,8 @@ struct BlockingPool::Impl {
   // protected by mutex
   std::mutex mutex;
   std::condition_variable wakeUp;
-  std::deque<std::function<void()>> queue;
+  std::map<uint64_t, std::function<void()>> queue;  // by number: in the order in which they came
+  uint64_t lastNumber = 0;
   size_t running = 0;
   bool ending = false;
 
@@ -31,8 +32,8 @@ struct BlockingPool::Impl {
     while (true) {
       wakeUp.wait(lock, [this] { return ending || !queue.empty(); });
       if (ending) return;
-      auto job = std::move(queue.front());
-      queue.pop_front();
+      auto job = std::move(queue.begin()->second);
+      queue.erase(queue.begin());
       ++running;
       lock.unlock();
       job();
@@ -43,7 +44,7 @@ struct BlockingPool::Impl {
   }
 };
 
-BlockingPool::BlockingPool(Options options) : impl(std::make_unique<Impl>(options.queueLimit)) {
+BlockingPool::BlockingPool(Options options) : impl(std::make_shared<Impl>(options.queueLimit)) {
   for (unsigned i = 0; i < options.threads; ++i) {
     impl->threads.emplace_back([this, options] {
       if (*options.name != '\0') pthread_setname_np(pthread_self(), options.name);
@@ -57,7 +58,7 @@ BlockingPool::BlockingPool(Options options) : impl(std::make_unique<Impl>(option
 }
 
 BlockingPool::~BlockingPool() noexcept(false) {
-  std::deque<std::function<void()>> dropped;
+  std::map<uint64_t, std::function<void()>> dropped;
   {
     std::lock_guard lock(impl->mutex);
     impl->ending = true;
@@ -72,14 +73,24 @@ size_t BlockingPool::pending() const {
   return impl->queue.size() + impl->running;
 }
 
-bool BlockingPool::enqueue(std::function<void()> job) {
+uint64_t BlockingPool::enqueue(std::function<void()> job) {
+  uint64_t number;
   {
     std::lock_guard lock(impl->mutex);
-    if (impl->ending || impl->queue.size() >= impl->queueLimit) return false;
-    impl->queue.push_back(std::move(job));
+    if (impl->ending || impl->queue.size() >= impl->queueLimit) return 0;
+    number = ++impl->lastNumber;
+    impl->queue.emplace_hint(impl->queue.end(), number, std::move(job));
   }
   impl->wakeUp.notify_one();
-  return true;
+  return number;
+}
+
+void BlockingPool::withdraw(const std::weak_ptr<Impl>& weak, uint64_t number) {
+  auto impl = weak.lock();
+  if (impl == nullptr) return;
+  decltype(impl->queue)::node_type withdrawn;  // destroyed outside the lock
+  std::lock_guard lock(impl->mutex);
+  withdrawn = impl->queue.extract(number);
 }
 
 }  // namespace capstan

@@ -2,6 +2,7 @@
 // wait. KJ has no such pool.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 
@@ -28,9 +29,9 @@ class BlockingPool {
   KJ_DISALLOW_COPY(BlockingPool);
 
   // Runs `job` on a thread of the pool and answers what it returned, on the calling event loop. A full queue answers
-  // Error OVERLOADED without having run the job. The job must own all that it touches: dropping the promise does
-  // not stop a job that has begun, and keeps one from starting that has not. A throwing job rejects the promise.
-  // The job returns a Result<U>, and the promise is for that.
+  // Error OVERLOADED without having run the job. The job must own all that it touches: dropping the promise does not
+  // stop a job that has begun; one that has not is destroyed at once, with all that it owns. A throwing job rejects the
+  // promise. The job returns a Result<U>, and the promise is for that.
   template <typename Func>
   auto run(Func&& job) -> kj::Promise<decltype(job())>;
 
@@ -39,10 +40,12 @@ class BlockingPool {
 
  private:
   struct Impl;
-  std::unique_ptr<Impl> impl;
+  const std::shared_ptr<Impl> impl;
 
-  // False if the queue is full.
-  bool enqueue(std::function<void()> job);
+  // Answers the job's number; 0 if the queue is full.
+  uint64_t enqueue(std::function<void()> job);
+  // Destroys the job if no thread has taken it yet.
+  static void withdraw(const std::weak_ptr<Impl>& impl, uint64_t number);
 };
 
 template <typename Func>
@@ -55,7 +58,7 @@ auto BlockingPool::run(Func&& job) -> kj::Promise<decltype(job())> {
     kj::Own<kj::CrossThreadPromiseFulfiller<R>> fulfiller;
   };
   auto pending = std::make_shared<Pending>(Pending{std::forward<Func>(job), kj::mv(paf.fulfiller)});
-  bool accepted = enqueue([pending]() {
+  uint64_t number = enqueue([pending]() {
     if (!pending->fulfiller->isWaiting()) return;
     kj::Maybe<R> result;
     KJ_IF_MAYBE (exception, kj::runCatchingExceptions([&]() { result = pending->job(); })) {
@@ -64,8 +67,8 @@ auto BlockingPool::run(Func&& job) -> kj::Promise<decltype(job())> {
     }
     pending->fulfiller->fulfill(kj::mv(KJ_ASSERT_NONNULL(result)));
   });
-  if (!accepted) return R(Error{ErrorCode::OVERLOADED, "the server's queue is full; try again later", {}});
-  return kj::mv(paf.promise);
+  if (number == 0) return R(Error{ErrorCode::OVERLOADED, "the server's queue is full; try again later", {}});
+  return paf.promise.attach(kj::defer([weak = std::weak_ptr<Impl>(impl), number]() { withdraw(weak, number); }));
 }
 
 }  // namespace capstan

@@ -59,6 +59,27 @@ TEST(BlockingPool, PassesErrorsAndExceptionsOn) {
   EXPECT_THROW(promise.wait(loop.waitScope), kj::Exception);
 }
 
+TEST(BlockingPool, LetsGoOfAJobThatNobodyWaitsForBeforeItsTurn) {
+  Gate gate;
+  BlockingPool pool({.threads = 1, .queueLimit = 1});
+  Loop loop;
+  auto running = pool.run([&gate]() -> Status {
+    gate.pass();
+    return okStatus();
+  });
+  gate.awaitVisitor();
+  auto owned = std::make_shared<int>(1);
+  {
+    auto waiting = pool.run([owned]() { return okStatus(); });
+    EXPECT_GT(owned.use_count(), 1);
+  }
+  EXPECT_EQ(owned.use_count(), 1);
+  auto next = pool.run([]() { return okStatus(); });  // there is room again
+  gate.open();
+  EXPECT_TRUE(running.wait(loop.waitScope).ok());
+  EXPECT_TRUE(next.wait(loop.waitScope).ok());
+}
+
 TEST(BlockingPool, RefusesWorkWhenItsQueueIsFull) {
   Gate gate;
   BlockingPool pool({.threads = 1, .queueLimit = 2});
