@@ -66,7 +66,9 @@ Error LineReader::tooLong() const {
 }
 
 void LineReader::putBack(const Lines& lines) {
-  putAside.push_back({std::string(lines.begin, lines.bytes()), lines.count, lines.firstNumber});
+  auto later = std::find_if(putAside.begin(), putAside.end(),
+                            [&](const Aside& aside) { return aside.firstNumber > lines.firstNumber; });
+  putAside.insert(later, {std::string(lines.begin, lines.bytes()), lines.count, lines.firstNumber});
 }
 
 }  // namespace capstan::server::compute

@@ -35,8 +35,8 @@ class LineReader {
   Result<Lines> next(char* to);
   bool atEnd() const { return ended && begun.empty() && putAside.empty(); }
 
-  // Lets next() give these again, after what was put back before. They have to be put back in their order, and before
-  // next() is called again.
+  // Lets next() give these again, at their place in the input, in whatever order they are put back. Nobody may use
+  // chunks that next() gave later: those have to be put back too.
   void putBack(const Lines& lines);
 
  private:
@@ -54,8 +54,8 @@ class LineReader {
   std::string begun;  // of a line whose end was not read yet
   bool ended = false;
   std::optional<Error> failure;
-  uint64_t number = 1;  // of the next line to be read
-  std::deque<Aside> putAside;
+  uint64_t number = 1;         // of the next line to be read
+  std::deque<Aside> putAside;  // in the order of the input
 
   Result<Lines> read(char* to);
   Error tooLong() const;
