@@ -51,27 +51,41 @@ class InPlaceSort {
   std::condition_variable changed;
   std::vector<Part> parts;
   unsigned busy = 0;
+  bool broken = false;  // by an exception
 
   void takeParts() {
     std::unique_lock lock(mutex);
-    while (true) {
-      changed.wait(lock, [this] { return !parts.empty() || busy == 0; });
-      if (parts.empty()) return;
-      Part part = parts.back();
-      parts.pop_back();
-      ++busy;
-      lock.unlock();
-      std::vector<Part> smaller;
-      if (part.count > largest && !work.cancelled()) {
-        smaller = part.word == 0 ? split<0>(part) : split<Words<T>::COUNT - 1>(part);
-      } else if (!work.cancelled()) {
-        piece(part.elements, nullptr, part.count);
+    try {
+      while (takePart(lock)) {
       }
-      lock.lock();
-      --busy;
-      if (!work.cancelled()) parts.insert(parts.end(), smaller.begin(), smaller.end());
+    } catch (...) {
+      // Others may be waiting for this thread, and need not go on.
+      if (!lock.owns_lock()) lock.lock();
+      broken = true;
       changed.notify_all();
+      throw;
     }
+  }
+
+  // With the lock, which it gives up in between. False if there are no more.
+  bool takePart(std::unique_lock<std::mutex>& lock) {
+    changed.wait(lock, [this] { return broken || !parts.empty() || busy == 0; });
+    if (broken || parts.empty()) return false;
+    Part part = parts.back();
+    parts.pop_back();
+    ++busy;
+    lock.unlock();
+    std::vector<Part> smaller;
+    if (part.count > largest && !work.cancelled()) {
+      smaller = part.word == 0 ? split<0>(part) : split<Words<T>::COUNT - 1>(part);
+    } else if (!work.cancelled()) {
+      piece(part.elements, nullptr, part.count);
+    }
+    lock.lock();
+    --busy;
+    if (!work.cancelled()) parts.insert(parts.end(), smaller.begin(), smaller.end());
+    changed.notify_all();
+    return true;
   }
 
   // Two parts, or one whose words are all the same: that is sorted by the next word, if there is one.
