@@ -1,19 +1,12 @@
 #include <capstan/server/compute/computing.h>
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <thread>
 
 #include <kj/mutex.h>
 
-#include <capstan/base/file.h>
-#include <capstan/base/path.h>
-#include <capstan/base/text.h>
 #include <capstan/server/compute/compute-server.h>
+#include <capstan/server/compute/jobs/compute-folder.h>
 
 namespace capstan::server::compute {
 
@@ -23,42 +16,7 @@ namespace {
 constexpr int QUICK_NICENESS = 5;
 constexpr int BULK_NICENESS = 10;
 constexpr unsigned BULK_THREADS = 4;  // each computation may use the sort's memory
-constexpr size_t QUEUE_LIMIT = 1024;
-constexpr unsigned MOST_SERVERS = 64;  // of one host on one folder
-
-std::string hostName() {
-  char name[256] = {};
-  if (gethostname(name, sizeof(name) - 1) != 0 || name[0] == '\0') return "unknown";
-  std::string result = name;
-  std::replace(result.begin(), result.end(), '/', '_');
-  return result == "." || result == ".." ? "unknown" : result;
-}
-
-struct LockedFolder {
-  std::string path;
-  kj::AutoCloseFd lock;
-};
-
-// The folder that only this process uses, ROOT/.capstan/compute/HOST or, where other servers of this host run on the
-// same root, HOST-2 and so on: the first that is free, so that a server that starts again finds what it left.
-Result<LockedFolder> lockFolder(const std::string& root) {
-  std::string parent = root + "/" + std::string(STATE_FOLDER) + "/compute";
-  auto made = makeDirectories(parent);
-  if (!made.ok()) return made.error();
-  std::string host = hostName();
-  for (unsigned number = 1; number <= MOST_SERVERS; ++number) {
-    std::string path = parent + "/" + host + (number == 1 ? "" : "-" + std::to_string(number));
-    made = makeDirectories(path);
-    if (!made.ok()) return made.error();
-    std::string lockPath = path + "/lock";
-    int fd = open(lockPath.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) return errorFromErrno(errno, "cannot open", lockPath);
-    kj::AutoCloseFd lock(fd);
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return LockedFolder{std::move(path), kj::mv(lock)};
-    if (errno != EWOULDBLOCK) return errorFromErrno(errno, "cannot lock", lockPath);
-  }
-  return errorAt(ErrorCode::LIMIT, root, "too many servers of this host run on ", "; stop some");
-}
+constexpr size_t QUEUE_LIMIT = 16384;
 
 class ComputingImpl final : public Computing {
  public:
@@ -119,8 +77,9 @@ class ComputingImpl final : public Computing {
 }  // namespace
 
 Result<std::unique_ptr<Computing>> Computing::open(Options options, files::ServedFolder& folder) {
-  auto locked = lockFolder(options.root);
+  auto locked = lockComputeFolder(options.root);
   if (!locked.ok()) return locked.error();
+  adoptComputeFolders(*locked);
   auto spool = Spool::open(locked->path);
   if (!spool.ok()) return spool.error();
   auto computing = std::make_unique<ComputingImpl>(std::move(*locked), std::move(*spool), options.limits, folder);

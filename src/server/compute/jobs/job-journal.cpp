@@ -4,15 +4,19 @@
 #include <cstdio>
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <condition_variable>
+#include <filesystem>
 #include <iterator>
 #include <mutex>
 #include <thread>
 
+#include <capstan/base/digest.h>
 #include <capstan/base/log.h>
 #include <capstan/base/text.h>
+#include <capstan/server/compute/jobs/compute-folder.h>
 #include <capstan/server/compute/jobs/database.h>
 
 namespace capstan::server::compute {
@@ -49,14 +53,38 @@ constexpr char UPDATE_JOB[] =
     "  result_type = ?, result_encoding = ?, result_count = ?, result_size = ?, result_single = ?, result = ?,"
     "  error_code = ?, error_message = ?, error_path = ?, task = iif(?, x'', task) WHERE sequence = ?";
 
+// The journal of another folder becomes part of this one: jobs that are known already, or were once, came by an earlier
+// try that was killed before it had removed the file.
+#define CAPSTAN_JOB_COLUMNS                                                                                            \
+  "id, grant_id, key, fingerprint, kind, label, output, submitted, task, state, started, ended, starts, placing_size," \
+  "  placing_digest, result_type, result_encoding, result_count, result_size, result_single, result, error_code,"      \
+  "  error_message, error_path"
+constexpr char IMPORT[] =
+    "BEGIN IMMEDIATE;"
+    "INSERT INTO jobs (sequence, " CAPSTAN_JOB_COLUMNS
+    ")"
+    "  SELECT (SELECT coalesce(max(sequence), 0) FROM main.jobs) + row_number() OVER (ORDER BY sequence)"
+    "    , " CAPSTAN_JOB_COLUMNS
+    "  FROM other.jobs WHERE id NOT IN (SELECT id FROM main.jobs) AND id NOT IN (SELECT id FROM main.tombstones);"
+    "INSERT INTO main.tombstones (id, grant_id, buried) SELECT id, grant_id, buried FROM other.tombstones"
+    "  WHERE id NOT IN (SELECT id FROM main.tombstones) ORDER BY number;"
+    "COMMIT";
+#undef CAPSTAN_JOB_COLUMNS
+
+constexpr std::string_view NAME = "/journal.db";
+
+Status checkVersion(Database& database) {
+  if (database.number("PRAGMA user_version") <= VERSION) return okStatus();
+  return Error{ErrorCode::UNSUPPORTED,
+               "the journal of the jobs was written by a later version of Capstan; use that one, or move the journal "
+               "away",
+               {}};
+}
+
 Status migrate(Database& database) {
+  Status known = checkVersion(database);
+  if (!known.ok()) return known;
   int64_t version = database.number("PRAGMA user_version");
-  if (version > VERSION) {
-    return Error{ErrorCode::UNSUPPORTED,
-                 "the journal of the jobs was written by a later version of Capstan; use that one, or move the journal "
-                 "away",
-                 {}};
-  }
   for (; version < VERSION; ++version) {
     std::string step = "BEGIN;" + std::string(MIGRATIONS[version]) +
                        "PRAGMA user_version = " + std::to_string(version + 1) + "; COMMIT;";
@@ -120,6 +148,52 @@ Result<JobJournal::Contents> load(Database& database, int64_t now) {
     if (!row.ok()) return row.error();
     if (!*row) return contents;
     contents.tombstones.push_back({tombstones.bytes(0), tombstones.bytes(1), tombstones.number(2)});
+  }
+}
+
+Status import(Database& database, const std::string& path) {
+  {
+    auto other = Database::open(path);
+    Status status = other.ok() ? migrate(*other) : Status(other.error());
+    if (!status.ok()) return status;
+  }
+  {
+    Statement attach(database, "ATTACH ? AS other");
+    Status attached = attach.bindBytes(path).run();
+    if (!attached.ok()) return attached;
+  }
+  Status imported = database.execute(IMPORT);
+  if (!imported.ok()) (void)database.execute("ROLLBACK");
+  Status detached = database.execute("DETACH other");
+  if (!imported.ok()) return imported;
+  if (unlink(path.c_str()) < 0) return errorFromErrno(errno, "cannot remove", path);
+  return detached;
+}
+
+Status moveAside(const std::string& path, int64_t now) {
+  std::string aside = path + ".damaged-" + std::to_string(now);
+  for (const char* suffix : {"-wal", "-shm", "-journal", ""}) {
+    bool moved = rename((path + suffix).c_str(), (aside + suffix).c_str()) == 0;
+    if (!moved && errno != ENOENT) return errorFromErrno(errno, "cannot move aside", path + suffix);
+  }
+  return okStatus();
+}
+
+// What cannot be read does not keep the server from starting; the next one tries again, unless it is damaged.
+void importAll(Database& database, const std::string& folder, int64_t now) {
+  std::error_code failure;
+  std::vector<std::string> paths;
+  for (auto& entry : std::filesystem::directory_iterator(folder, failure)) {
+    if (isAdoptedJournal(entry.path().filename().string())) paths.push_back(entry.path().string());
+  }
+  for (auto& path : paths) {
+    Status status = import(database, path);
+    if (status.ok()) continue;
+    log::error("the jobs in ", escapeForTerminal(path).c_str(),
+               " cannot be taken over: ", status.error().message.c_str());
+    if (status.error().code != ErrorCode::CORRUPT) continue;
+    Status moved = moveAside(path, now);
+    if (!moved.ok()) log::error(moved.error().message.c_str());
   }
 }
 
@@ -272,8 +346,8 @@ class JobJournalImpl final : public JobJournal {
   }
 };
 
-Result<std::unique_ptr<JobJournal>> tryOpen(const std::string& path, const JournalOptions& options, int64_t now) {
-  auto database = Database::open(path);
+Result<std::unique_ptr<JobJournal>> tryOpen(const std::string& folder, const JournalOptions& options, int64_t now) {
+  auto database = Database::open(folder + std::string(NAME));
   if (!database.ok()) return database.error();
   Status status = migrate(*database);
   if (!status.ok()) return status.error();
@@ -281,32 +355,47 @@ Result<std::unique_ptr<JobJournal>> tryOpen(const std::string& path, const Journ
     int64_t pages = int64_t(options.maxBytes) / database->number("PRAGMA page_size");
     database->number(("PRAGMA max_page_count = " + std::to_string(pages)).c_str());
   }
+  importAll(*database, folder, now);
   auto contents = load(*database, now);
   if (!contents.ok()) return contents.error();
   return std::unique_ptr<JobJournal>(std::make_unique<JobJournalImpl>(std::move(*database), std::move(*contents)));
 }
 
-Status moveAside(const std::string& path, int64_t now) {
-  std::string aside = path + ".damaged-" + std::to_string(now);
-  for (const char* suffix : {"-wal", "-shm", "-journal", ""}) {
-    bool moved = rename((path + suffix).c_str(), (aside + suffix).c_str()) == 0;
-    if (!moved && errno != ENOENT) return errorFromErrno(errno, "cannot move aside", path + suffix);
-  }
-  return okStatus();
-}
-
 }  // namespace
 
 Result<std::unique_ptr<JobJournal>> JobJournal::open(const std::string& folder, JournalOptions options) {
-  std::string path = folder + "/journal.db";
+  std::string path = folder + std::string(NAME);
   int64_t now = wallClock();
-  auto journal = tryOpen(path, options, now);
+  auto journal = tryOpen(folder, options, now);
   if (journal.ok() || journal.error().code != ErrorCode::CORRUPT) return journal;
   log::error(journal.error().message.c_str(), "; it is moved aside to ", escapeForTerminal(path).c_str(), ".damaged-",
              now, ", and the jobs in it are lost");
   Status moved = moveAside(path, now);
   if (!moved.ok()) return moved.error();
-  return tryOpen(path, options, now);
+  return tryOpen(folder, options, now);
+}
+
+Result<bool> JobJournal::makeMovable(const std::string& folder) {
+  std::string path = folder + std::string(NAME);
+  if (access(path.c_str(), F_OK) < 0) {
+    if (errno == ENOENT) return false;
+    return errorFromErrno(errno, "cannot look at", path);
+  }
+  {
+    auto database = Database::open(path);
+    Status status = database.ok() ? checkVersion(*database) : Status(database.error());
+    if (status.ok()) status = database->execute("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE");
+    if (!status.ok()) return status.error();
+  }
+  if (access((path + "-wal").c_str(), F_OK) < 0 && errno == ENOENT) return true;
+  return errorAt(ErrorCode::IO, path, "cannot write all of the log of ", " into it");
+}
+
+Status JobJournal::move(const std::string& from, const std::string& to) {
+  std::string path = from + std::string(NAME);
+  std::string name = std::string(ADOPTED_PREFIX) + toHex(randomBytes(8)) + ".db";
+  if (rename(path.c_str(), (to + "/" + name).c_str()) == 0) return okStatus();
+  return errorFromErrno(errno, "cannot move", path);
 }
 
 }  // namespace capstan::server::compute

@@ -24,8 +24,16 @@ struct JournalOptions {
 class JobJournal {
  public:
   // `FOLDER/journal.db`. One that is damaged is moved aside (journal.db.damaged-TIME), and a new one is begun. Blocks.
+  // Journals that move() brought into the folder become part of it.
   // Errors: conflict (another server uses it), unsupported (it is a later version's), noSpace, io.
   static Result<std::unique_ptr<JobJournal>> open(const std::string& folder, JournalOptions options = {});
+
+  // For a folder that nobody uses any more. Makes one file of its journal; false if it has none. Blocks. Errors: those
+  // of open(), and corrupt.
+  static Result<bool> makeMovable(const std::string& folder);
+  // Moves that file in one step to where the next open(to) finds it. Blocks. Errors: io.
+  static Status move(const std::string& from, const std::string& to);
+
   // Writes what is waiting; each change has been answered when it returns.
   virtual ~JobJournal() noexcept(false) = default;
 

@@ -10,6 +10,7 @@
 #include <capstan/base/digest.h>
 #include <capstan/base/log.h>
 #include <capstan/base/text.h>
+#include <capstan/server/compute/jobs/compute-folder.h>
 #include <capstan/server/compute/jobs/job-loop.h>
 #include <capstan/server/compute/jobs/job-table.h>
 #include <capstan/server/compute/jobs/job.h>
@@ -19,8 +20,6 @@ namespace capstan::server::compute {
 namespace {
 
 constexpr size_t ID_BYTES = 10;  // random ones, as 20 hexadecimal digits
-constexpr std::string_view INPUT_MARK = ".input-";
-constexpr std::string_view RESULT_SUFFIX = ".result";
 // Until a change is written again that the journal could not take.
 constexpr int64_t RETRY_DELAY = 500'000'000;
 // It has threads for as many long computations as there are processors, about.
@@ -44,10 +43,6 @@ struct Answer {
 
 Error drainingError() {
   return {ErrorCode::SHUTTING_DOWN, "the server is going away and takes no new jobs; try again later", {}};
-}
-
-bool belongsToJobs(const std::string& name) {
-  return name.ends_with(RESULT_SUFFIX) || name.find(INPUT_MARK) != std::string::npos;
 }
 
 std::string cursorOf(uint64_t sequence) {
@@ -197,6 +192,8 @@ class JobsImpl final : public Jobs, public JobLoopOwner, public JobControl {
     std::lock_guard lock(mutex);  // the journal may be answering already
     auto names = context.spool.names();
     if (!names.ok()) return names.error();
+    // Files of jobs that could not be taken over yet are not known by their jobs.
+    if (std::any_of(names->begin(), names->end(), isAdoptedJournal)) return okStatus();
     std::set<std::string> owned;
     for (auto& record : table.all()) {
       auto progress = record->progress();
