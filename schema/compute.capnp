@@ -26,7 +26,7 @@ using import "files.capnp".UploadOptions;
 enum ElementType {
   unset @0;
   int @1;     # 64 bits, signed.
-  float @2;   # IEEE 754 binary64. NaN is a value, and sorts behind all others; -0.0 sorts before 0.0.
+  float @2;   # IEEE 754 binary64. NaN is a value, and sorts behind all others; -0.0 sorts before 0.0 (but see SortOptions).
   text @3;    # Bytes without newline; sorted by their values as unsigned numbers, a prefix first.
 }
 
@@ -58,7 +58,8 @@ struct Operand {
     float @1 :Float64;
     elements @2 :Elements;
     value @3 :Value;
-    # Also one that is not computed yet, and one of another server, which is read through its capability.
+    # Also one that is not computed yet, and one of another server, which is read through its capability. A value of this
+    # connection has to be one of an earlier call: nothing can depend on itself.
     file @4 :StoredElements;
   }
 }
@@ -80,8 +81,8 @@ struct SortOptions {
 
   type @2 :ElementType;
   # What the keys are; `unset`: what the input is. Lines of text may so be sorted as numbers: they stay as they are
-  # written ("007"), equal keys are ordered by the bytes of their lines (unless `unique`), and a line without a number
-  # ends the sort with `invalidArgument`, which names the line.
+  # written ("007"), equal keys (0.0 and -0.0 too) are ordered by the bytes of their lines (unless `unique`), and a line
+  # without a number ends the sort with `invalidArgument`, which names the line.
 
   field @3 :UInt32;
   # Lines only: sort by this field of each line, counted from 1; 0: by the whole line. A line that has not as many
@@ -108,7 +109,7 @@ interface Compute {
   add @0 (operands :List(Operand)) -> (outcome :Outcome, value :Value);
   # The sum of two or more single numbers. All ints: an int, exact, and an error that names the operands if it does not
   # fit in 64 bits. With a float among them: each is converted to the nearest float, and they are added from left to
-  # right. Errors: invalidArgument (fewer than two, a list, text), limit.
+  # right. Errors: invalidArgument (fewer than two, a list, text), limit (more than 4,096).
 
   sort @1 (input :Operand, options :SortOptions) -> (outcome :Outcome, value :Value);
   # The elements in order. What is larger than memory is sorted on disk. Errors of the Value: invalidArgument, changed,

@@ -9,23 +9,55 @@ namespace capstan::server::compute {
 
 namespace {
 
-// More zeros than this at once are no list of anything that somebody wants to sort.
+// A job stores so much and then lets others have the thread.
+constexpr size_t SLICE_BYTES = 4 << 20;
+// More zeros at once are no list of anything that somebody wants to sort.
 constexpr uint64_t ZEROS_AT_ONCE = 64 << 20;
 
 using files::Piece;
 
-Status store(ContentWriter& writer, const std::vector<Piece>& pieces) {
-  static constexpr char ZEROS[64 << 10] = {};
-  for (const Piece& piece : pieces) {
-    auto status = writer.append({reinterpret_cast<const char*>(piece.bytes.begin()), piece.bytes.size()});
-    for (uint64_t left = piece.zeros; status.ok() && left > 0;) {
-      size_t part = size_t(std::min<uint64_t>(left, sizeof(ZEROS)));
-      status = writer.append({ZEROS, part});
-      left -= part;
+// Pieces on their way into a writer, a slice at a time. Shared by the jobs that store them.
+class Storing {
+ public:
+  Storing(std::shared_ptr<ContentWriter> writer, std::vector<Piece> pieces)
+      : writer(std::move(writer)), pieces(std::move(pieces)) {}
+
+  // True when everything is stored.
+  Result<bool> step() {
+    size_t stored = 0;
+    while (next < pieces.size() && stored < SLICE_BYTES) {
+      Piece& piece = pieces[next];
+      auto status = writer->append({reinterpret_cast<const char*>(piece.bytes.begin()), piece.bytes.size()});
+      stored += piece.bytes.size();
+      piece.bytes = nullptr;
+      while (status.ok() && piece.zeros > 0 && stored < SLICE_BYTES) {
+        size_t part = size_t(std::min<uint64_t>(piece.zeros, sizeof(ZEROS)));
+        status = writer->append({ZEROS, part});
+        piece.zeros -= part;
+        stored += part;
+      }
+      if (!status.ok()) return status.error();
+      if (piece.zeros == 0) ++next;
     }
-    if (!status.ok()) return status;
+    return next == pieces.size();
   }
-  return okStatus();
+
+ private:
+  static constexpr char ZEROS[64 << 10] = {};
+
+  const std::shared_ptr<ContentWriter> writer;
+  std::vector<Piece> pieces;
+  size_t next = 0;
+};
+
+// Steps until it is done, or until the promise is dropped.
+kj::Promise<Status> store(BlockingPool& pool, std::shared_ptr<Storing> storing) {
+  return pool.run([storing]() { return storing->step(); })
+      .then([&pool, storing](Result<bool> done) -> kj::Promise<Status> {
+        if (!done.ok()) return Status(done.error());
+        if (*done) return okStatus();
+        return store(pool, storing);
+      });
 }
 
 Error alreadyEnded() {
@@ -41,9 +73,11 @@ class CollectingSink final : public schema::ByteSink::Server {
         writer(std::move(writer)),
         durable(durable),
         fulfiller(kj::mv(fulfiller)),
-        pieces([this](std::vector<Piece> taken) {
-          return pool().run([writer = this->writer, taken = kj::mv(taken)]() { return store(*writer, taken); });
-        }) {}
+        pieces(
+            [this](std::vector<Piece> taken) {
+              return store(pool(), std::make_shared<Storing>(this->writer, kj::mv(taken)));
+            },
+            files::PieceQueue::Zeros::COUNT) {}
 
   ~CollectingSink() noexcept(false) {
     if (!fulfiller->isWaiting()) return;
@@ -105,11 +139,12 @@ class CollectingSink final : public schema::ByteSink::Server {
 
   BlockingPool& pool() const { return scope->context.threads.quick; }
 
-  kj::Maybe<Error> refusal() const {
+  kj::Maybe<Error> refusal() {
     KJ_IF_MAYBE (error, pieces.failure()) {
       return *error;
     }
     if (ended) return alreadyEnded();
+    if (!fulfiller->isWaiting()) return Error{ErrorCode::CANCELLED, "nobody holds the value any more", {}};
     return nullptr;
   }
 

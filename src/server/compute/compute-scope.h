@@ -17,6 +17,14 @@ namespace capstan::server::compute {
 // the connection's flow control holds back what is behind them.
 inline constexpr size_t LITERAL_BYTES_LIMIT = 32 << 20;
 
+// Of one connection, on the threads or in their queues.
+inline constexpr size_t QUICK_AT_ONCE = 4;
+inline constexpr size_t BULK_AT_ONCE = 2;
+// What one addition may have.
+inline constexpr uint32_t MAX_OPERANDS = 4096;
+// About what it takes to wait for an operand.
+inline constexpr size_t WAITING_OPERAND_BYTES = 1 << 10;
+
 // Counted over all connections; read by status.
 struct ComputeTotals {
   std::atomic<uint32_t> computations{0};
@@ -33,7 +41,10 @@ struct ComputeScope final : public kj::Refcounted {
   std::shared_ptr<SpoolAccount> account;
   // owned by the loop
   uint32_t values = 0;
-  files::ByteBudget literals{LITERAL_BYTES_LIMIT};
+  uint64_t lastNumber = 0;  // of a node
+  files::Budget literals{LITERAL_BYTES_LIMIT};
+  files::Budget quick{QUICK_AT_ONCE};  // computations in the pools: what is beyond waits here, and not before others
+  files::Budget bulk{BULK_AT_ONCE};
   capnp::CapabilityServerSet<schema::Value> known;  // by which values made here are known again
 
   ComputeScope(const ComputeContext& context, Jobs& jobs, ComputeTotals& totals,

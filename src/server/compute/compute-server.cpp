@@ -10,7 +10,7 @@ namespace capstan::server::compute {
 
 namespace {
 
-constexpr uint32_t MAX_LISTED_JOBS = 1000;
+constexpr uint32_t MAX_LISTED_JOBS = 256;  // each may have two paths and a sentence of KiBs
 
 Error invalid(std::string sentence) { return {ErrorCode::INVALID_ARGUMENT, std::move(sentence), {}}; }
 
@@ -18,6 +18,13 @@ Error invalid(std::string sentence) { return {ErrorCode::INVALID_ARGUMENT, std::
 template <typename Job>
 kj::Promise<ContentResult> computeOn(ComputeScope& scope, Input input, std::shared_ptr<Work> work, Job job) {
   auto& threads = scope.context.threads;
+  auto begin = [&scope, &threads](bool isQuick, auto run) {
+    return (isQuick ? scope.quick : scope.bulk)
+        .take(1)
+        .then([&threads, isQuick, run = std::move(run)](files::Budget::Charge charge) mutable {
+          return (isQuick ? threads.quick : threads.bulk).run(std::move(run)).attach(kj::mv(charge));
+        });
+  };
   auto run = [&spool = scope.context.spool, account = scope.account, input, work,
               job = std::move(job)]() -> ContentResult {
     auto source = openInput(input, spool, account);
@@ -26,21 +33,21 @@ kj::Promise<ContentResult> computeOn(ComputeScope& scope, Input input, std::shar
   };
   // Only the size of a file has to be looked up, which may block.
   if (!std::holds_alternative<FileInput>(input)) {
-    return (sizeOf(input) <= QUICK_BYTES ? threads.quick : threads.bulk).run(std::move(run));
+    return begin(sizeOf(input) <= QUICK_BYTES, std::move(run));
   }
   return threads.quick.run([input = std::move(input)]() { return Result<uint64_t>(sizeOf(input)); })
-      .then([&threads, run = std::move(run)](Result<uint64_t> size) mutable -> kj::Promise<ContentResult> {
+      .then([begin, run = std::move(run)](Result<uint64_t> size) mutable -> kj::Promise<ContentResult> {
         if (!size.ok()) return ContentResult(size.error());
-        return (*size <= QUICK_BYTES ? threads.quick : threads.bulk).run(std::move(run));
+        return begin(*size <= QUICK_BYTES, std::move(run));
       });
 }
 
 template <typename Job>
-schema::Value::Client valueOfInput(ComputeScope& scope, schema::Operand::Reader operand,
-                                   files::ByteBudget::Charge charge, Job job) {
+schema::Value::Client valueOfInput(ComputeScope& scope, schema::Operand::Reader operand, files::Budget::Charge charge,
+                                   Job job) {
   auto node = kj::refcounted<ValueNode>(kj::addRef(scope));
   // `scope` is held by the node, which owns the promise.
-  node->compute(resolveInput(scope, operand)
+  node->compute(resolveInput(scope, operand, node->number())
                     .then([&scope, work = node->work(),
                            job = std::move(job)](Result<Input> input) mutable -> kj::Promise<ContentResult> {
                       if (!input.ok()) return ContentResult(input.error());
@@ -64,6 +71,13 @@ kj::Promise<void> refuseJob(Results&& results, const Error& error) {
   return kj::READY_NOW;
 }
 
+Error tooManyOperands() {
+  return {ErrorCode::LIMIT,
+          "an addition has at most " + std::to_string(MAX_OPERANDS) +
+              " operands; add the sums of parts, or take the sum of a list (reduce)",
+          {}};
+}
+
 ContentResult asContent(const Result<Number>& number) {
   if (!number.ok()) return number.error();
   return Content::ofNumber(*number);
@@ -71,9 +85,10 @@ ContentResult asContent(const Result<Number>& number) {
 
 // Collects the operands' numbers; the first error counts.
 kj::Promise<Result<std::vector<Number>>> resolveNumbers(ComputeScope& scope,
-                                                        capnp::List<schema::Operand>::Reader operands) {
+                                                        capnp::List<schema::Operand>::Reader operands,
+                                                        uint64_t dependent) {
   auto promises = kj::heapArrayBuilder<kj::Promise<Result<Number>>>(operands.size());
-  for (auto operand : operands) promises.add(resolveNumber(scope, operand));
+  for (auto operand : operands) promises.add(resolveNumber(scope, operand, dependent));
   return kj::joinPromises(promises.finish()).then([](kj::Array<Result<Number>> resolved) {
     std::vector<Number> numbers;
     for (auto& each : resolved) {
@@ -139,7 +154,7 @@ template <typename Context, typename Job>
 kj::Promise<void> ComputeServer::answerFromInput(Context context, schema::Operand::Reader operand, Job job) {
   // The context keeps the message with the operand, and this object.
   return scope->literals.take(literalBytes(operand))
-      .then([this, context, operand, job = std::move(job)](files::ByteBudget::Charge charge) mutable {
+      .then([this, context, operand, job = std::move(job)](files::Budget::Charge charge) mutable {
         context.getResults().setValue(valueOfInput(*scope, operand, kj::mv(charge), std::move(job)));
       });
 }
@@ -151,19 +166,25 @@ kj::Promise<void> ComputeServer::add(AddContext context) {
     return refuseValue(results, *error);
   }
   if (operands.size() < 2) return refuseValue(results, invalid("add takes two or more numbers"));
+  if (operands.size() > MAX_OPERANDS) return refuseValue(results, tooManyOperands());
   if (auto literals = literalNumbers(operands)) {
     auto sum = addNumbers(*literals);
     if (!sum.ok()) return refuseValue(results, sum.error());
     results.setValue(newValue(*scope, Content::ofNumber(*sum)));
     return kj::READY_NOW;
   }
-  auto node = kj::refcounted<ValueNode>(kj::addRef(*scope));
-  node->compute(resolveNumbers(*scope, operands).then([](Result<std::vector<Number>> numbers) -> ContentResult {
-    if (!numbers.ok()) return numbers.error();
-    return asContent(addNumbers(*numbers));
-  }));
-  results.setValue(newValue(*scope, kj::mv(node)));
-  return kj::READY_NOW;
+  // The context keeps the message with the operands, and this object.
+  return scope->literals.take(operands.size() * WAITING_OPERAND_BYTES)
+      .then([this, context, operands](files::Budget::Charge charge) mutable {
+        auto node = kj::refcounted<ValueNode>(kj::addRef(*scope));
+        node->compute(resolveNumbers(*scope, operands, node->number())
+                          .then([](Result<std::vector<Number>> numbers) -> ContentResult {
+                            if (!numbers.ok()) return numbers.error();
+                            return asContent(addNumbers(*numbers));
+                          })
+                          .attach(kj::mv(charge)));
+        context.getResults().setValue(newValue(*scope, kj::mv(node)));
+      });
 }
 
 kj::Promise<void> ComputeServer::sort(SortContext context) {

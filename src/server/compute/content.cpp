@@ -17,6 +17,7 @@ constexpr size_t WRITE_BLOCK = 256 << 10;
 // next line of the index does not count the same bytes many times over.
 constexpr size_t COUNT_BLOCK = 8 << 10;
 constexpr size_t READ_BLOCK = 64 << 10;
+constexpr size_t INDEX_BLOCK = 1 << 20;
 // A number is not written with more bytes than that, but for somebody's joke of leading zeros.
 constexpr uint64_t LONGEST_NUMBER = 64 << 10;
 
@@ -102,11 +103,11 @@ Result<size_t> Content::readAt(uint64_t offset, char* to, size_t size) const {
 Result<uint64_t> Content::offsetOf(uint64_t index) const {
   if (index >= about.count) return about.bytes;
   if (about.encoding == Encoding::BINARY) return index * BINARY_ELEMENT_BYTES;
-  uint64_t offset = 0, lines = index;
-  if (index / LINE_INDEX_STEP < lineIndex.size()) {
-    offset = lineIndex[index / LINE_INDEX_STEP];
-    lines = index % LINE_INDEX_STEP;
-  }
+  Status indexed = makeIndex();
+  if (!indexed) return indexed.error();
+  // A file that somebody changed may have fewer lines than it had.
+  size_t mark = std::min<size_t>(index / LINE_INDEX_STEP, lineIndex.size() - 1);
+  uint64_t offset = lineIndex[mark], lines = index - mark * LINE_INDEX_STEP;
   std::string buffer(READ_BLOCK, '\0');
   while (lines > 0) {
     Result<size_t> read = readAt(offset, buffer.data(), buffer.size());
@@ -121,6 +122,34 @@ Result<uint64_t> Content::offsetOf(uint64_t index) const {
   return offset;
 }
 
+Status Content::makeIndex() const {
+  std::lock_guard lock(indexMutex);
+  if (!lineIndex.empty()) return okStatus();
+  std::vector<uint64_t> made{0};
+  std::string buffer(INDEX_BLOCK, '\0');
+  uint64_t untilMark = LINE_INDEX_STEP;
+  for (uint64_t offset = 0; offset < about.bytes;) {
+    Result<size_t> read = readAt(offset, buffer.data(), buffer.size());
+    if (!read) return read.error();
+    const char *begin = buffer.data(), *end = begin + *read;
+    for (const char* c = begin; c != end;) {
+      const char* blockEnd = c + std::min<size_t>(COUNT_BLOCK, size_t(end - c));
+      uint64_t found = countNewlines(c, blockEnd);
+      if (found < untilMark) {
+        untilMark -= found;
+        c = blockEnd;
+      } else {
+        c = afterNewlines(c, blockEnd, untilMark);
+        untilMark = LINE_INDEX_STEP;
+        made.push_back(offset + uint64_t(c - begin));
+      }
+    }
+    offset += *read;
+  }
+  lineIndex = std::move(made);
+  return okStatus();
+}
+
 // The thread that writes owns it.
 struct ContentWriter::Impl {
   const ElementType type;
@@ -129,6 +158,7 @@ struct ContentWriter::Impl {
   const std::shared_ptr<SpoolAccount> account;
 
   SpoolCharge memoryCharge;         // for `buffer`, as long as there is no file
+  MemoryShare memoryShare;          // the same
   std::unique_ptr<SpoolFile> file;  // null as long as everything is in memory
   std::string buffer;               // what is not in the file yet
   uint64_t bytes = 0;               // in all
@@ -145,6 +175,7 @@ struct ContentWriter::Impl {
         spool(spool),
         account(std::move(account)),
         memoryCharge(this->account),
+        memoryShare(this->account, 0),
         file(std::move(file)) {}
 
   void countLines(std::string_view data);
@@ -189,8 +220,7 @@ Status ContentWriter::Impl::store(std::string_view data) {
 }
 
 Status ContentWriter::Impl::storeInMemory(std::string_view data) {
-  bool crowded = account && account->inMemory.load(std::memory_order_relaxed) + bytes > account->memoryLimit;
-  if (bytes > MEMORY_CONTENT_BYTES || crowded) {
+  if (bytes > MEMORY_CONTENT_BYTES || !memoryShare.grow(bytes)) {
     Status moved = moveToFile();
     if (!moved) return moved;
     return file->append(data);
@@ -205,6 +235,7 @@ Status ContentWriter::Impl::moveToFile() {
   if (!made) return made.error();
   file = std::move(*made);
   memoryCharge.settle(0);  // the file has a charge of its own
+  memoryShare = MemoryShare();
   Status written = writeOut();
   buffer.shrink_to_fit();
   return written;
@@ -265,7 +296,7 @@ Result<std::shared_ptr<const Content>> ContentWriter::finish(bool single, bool d
     content->memory = std::move(impl->buffer);
     content->memory.shrink_to_fit();
     content->memoryCharge = std::move(impl->memoryCharge);
-    content->memoryShare = MemoryShare(impl->account, impl->bytes);
+    content->memoryShare = std::move(impl->memoryShare);
   }
   if (!binary) content->lineIndex = std::move(impl->lineIndex);
   return std::shared_ptr<const Content>(std::move(content));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,7 +27,7 @@ struct ContentInfo {
   bool single = false;  // one number rather than a list
 };
 
-// Bytes of a finished content that count as in memory for its account, until it is destroyed.
+// Bytes that count as in memory for an account, until it is destroyed.
 class MemoryShare {
  public:
   MemoryShare() = default;
@@ -41,6 +42,18 @@ class MemoryShare {
   }
   ~MemoryShare() {
     if (account) account->inMemory.fetch_sub(bytes, std::memory_order_relaxed);
+  }
+
+  // False, and nothing changed, if the account would have more in memory than it may.
+  bool grow(uint64_t to) {
+    if (!account) return true;
+    uint64_t more = to - bytes;
+    if (account->inMemory.fetch_add(more, std::memory_order_relaxed) + more > account->memoryLimit) {
+      account->inMemory.fetch_sub(more, std::memory_order_relaxed);
+      return false;
+    }
+    bytes = to;
+    return true;
   }
 
  private:
@@ -72,7 +85,7 @@ class Content {
   // that somebody cut).
   Result<size_t> readAt(uint64_t offset, char* to, size_t size) const;
   // Where element `index` begins; info().bytes if there are no more than `index`. May block, and reads up to
-  // LINE_INDEX_STEP lines (for ofFile(), which has no index, all lines before it).
+  // LINE_INDEX_STEP lines (the first time that it is asked of ofFile(), all lines: that makes the index).
   Result<uint64_t> offsetOf(uint64_t index) const;
 
  private:
@@ -81,14 +94,18 @@ class Content {
   SpoolCharge memoryCharge{nullptr};
   MemoryShare memoryShare;
   std::unique_ptr<SpoolFile> file;
-  std::vector<uint64_t> lineIndex;  // where line i * LINE_INDEX_STEP begins; empty if that is not known
+  // Where line i * LINE_INDEX_STEP begins. Protected by indexMutex while it is not known, and empty; then constant.
+  mutable std::vector<uint64_t> lineIndex;
+  mutable std::mutex indexMutex;
+
+  Status makeIndex() const;
 
   friend class ContentWriter;
 };
 
-// Makes content out of bytes that come in order. Belongs to one thread at a time. Small content stays in memory, as long
-// as the account has not too much there, and is
-// charged to the account all the same. What is dropped before finish() leaves nothing.
+// Makes content out of bytes that come in order. Belongs to one thread at a time. Small content stays in memory, as
+// long as the account has not too much there, and is charged to the account all the same. What is dropped before
+// finish() leaves nothing.
 class ContentWriter {
  public:
   // `spool` must outlive it; `account` may be null. `encoding` UNSET means LINES.

@@ -58,15 +58,13 @@ Error tooLarge(const ContentInfo& info) {
           {}};
 }
 
-// The bytes of elements `first` to `end`, or nothing if they are more than `limit`.
-Result<std::optional<std::string>> bytesBetween(const Content& content, uint64_t first, uint64_t end, size_t limit) {
-  auto from = content.offsetOf(first);
-  if (!from.ok()) return from.error();
+// The bytes from offset `from` to element `end`, or nothing if they are more than `limit`.
+Result<std::optional<std::string>> bytesBetween(const Content& content, uint64_t from, uint64_t end, size_t limit) {
   auto to = content.offsetOf(end);
   if (!to.ok()) return to.error();
-  if (*to - *from > limit) return std::optional<std::string>();
-  std::string bytes(size_t(*to - *from), '\0');
-  auto got = content.readAt(*from, bytes.data(), bytes.size());
+  if (*to - from > limit) return std::optional<std::string>();
+  std::string bytes(size_t(*to - from), '\0');
+  auto got = content.readAt(from, bytes.data(), bytes.size());
   if (!got.ok()) return got.error();
   return std::optional(std::move(bytes));
 }
@@ -114,9 +112,11 @@ Result<ElementBlock> readElements(const Content& content, uint64_t first, uint64
   first = std::min(first, info.count);
   uint64_t end = count == 0 ? info.count : first + std::min(count, info.count - first);
 
+  auto from = content.offsetOf(first);
+  if (!from.ok()) return from.error();
   std::optional<std::string> bytes;
   while (true) {
-    auto read = bytesBetween(content, first, end, LIMIT);
+    auto read = bytesBetween(content, *from, end, LIMIT);
     if (!read.ok()) return read.error();
     bytes = std::move(*read);
     if (bytes.has_value()) break;

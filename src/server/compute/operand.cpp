@@ -37,10 +37,13 @@ kj::Promise<InputResult> readRemote(ComputeScope& scope, schema::Value::Client v
   });
 }
 
-kj::Promise<InputResult> resolveValue(ComputeScope& scope, schema::Value::Client value) {
+kj::Promise<InputResult> resolveValue(ComputeScope& scope, schema::Value::Client value, uint64_t dependent) {
   return localValue(scope, value)
-      .then([&scope, value](kj::Maybe<kj::Own<ValueNode>> node) mutable -> kj::Promise<InputResult> {
+      .then([&scope, value, dependent](kj::Maybe<kj::Own<ValueNode>> node) mutable -> kj::Promise<InputResult> {
         KJ_IF_MAYBE (found, node) {
+          if ((*found)->number() >= dependent) {
+            return InputResult(invalid("an operand is a value that was made later; it could depend on itself"));
+          }
           auto& waited = **found;
           return waited.whenReady().then([node = kj::mv(*found)]() { return asInput(node->get()); });
         }
@@ -97,7 +100,7 @@ size_t literalBytes(schema::Operand::Reader operand) {
   return operand.isElements() ? sizeOfLiteral(operand.getElements()) : 0;
 }
 
-kj::Promise<InputResult> resolveInput(ComputeScope& scope, schema::Operand::Reader operand) {
+kj::Promise<InputResult> resolveInput(ComputeScope& scope, schema::Operand::Reader operand, uint64_t dependent) {
   if (auto number = literalNumber(operand)) return InputResult(Input(Content::ofNumber(*number)));
   switch (operand.which()) {
     case schema::Operand::ELEMENTS: {
@@ -107,7 +110,7 @@ kj::Promise<InputResult> resolveInput(ComputeScope& scope, schema::Operand::Read
     }
     case schema::Operand::VALUE:
       if (!operand.hasValue()) break;
-      return resolveValue(scope, operand.getValue());
+      return resolveValue(scope, operand.getValue(), dependent);
     case schema::Operand::FILE:
       if (!operand.getFile().hasFile()) break;
       return resolveFile(scope, operand.getFile());
@@ -116,12 +119,12 @@ kj::Promise<InputResult> resolveInput(ComputeScope& scope, schema::Operand::Read
   return InputResult(invalid("the operand is empty, or of a kind that the server does not know"));
 }
 
-kj::Promise<Result<Number>> resolveNumber(ComputeScope& scope, schema::Operand::Reader operand) {
+kj::Promise<Result<Number>> resolveNumber(ComputeScope& scope, schema::Operand::Reader operand, uint64_t dependent) {
   if (auto number = literalNumber(operand)) return Result<Number>(*number);
   if (!operand.isValue()) {
     return Result<Number>(invalid("add takes single numbers; for a list or a file take the sum of it (reduce)"));
   }
-  return resolveInput(scope, operand).then([&scope](InputResult input) -> kj::Promise<Result<Number>> {
+  return resolveInput(scope, operand, dependent).then([&scope](InputResult input) -> kj::Promise<Result<Number>> {
     if (!input.ok()) return Result<Number>(input.error());
     auto content = std::get<std::shared_ptr<const Content>>(*input);
     if (content->inMemory()) return content->number();

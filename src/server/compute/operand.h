@@ -25,11 +25,15 @@ size_t literalBytes(schema::Operand::Reader operand);
 
 // Waits until the operand is there. Values and files of other servers are read through their capabilities, into a
 // content of the scope's. Belongs to the connection's loop; `scope` must be held until it resolves or is dropped.
-// The reader is used before this returns, not afterwards. Errors: those of what it depends on; invalidArgument.
-kj::Promise<Result<Input>> resolveInput(ComputeScope& scope, schema::Operand::Reader operand);
+// The reader is used before this returns, not afterwards. `dependent` is the number of the node that needs it: values
+// that were made later are refused. Errors: those of what it depends on; invalidArgument.
+inline constexpr uint64_t NO_DEPENDENT = UINT64_MAX;
+kj::Promise<Result<Input>> resolveInput(ComputeScope& scope, schema::Operand::Reader operand,
+                                        uint64_t dependent = NO_DEPENDENT);
 
 // The same for an operand that has to be one number. At once if it is a literal.
-kj::Promise<Result<Number>> resolveNumber(ComputeScope& scope, schema::Operand::Reader operand);
+kj::Promise<Result<Number>> resolveNumber(ComputeScope& scope, schema::Operand::Reader operand,
+                                          uint64_t dependent = NO_DEPENDENT);
 // The number that a literal operand is; nothing for other operands.
 std::optional<Number> literalNumber(schema::Operand::Reader operand);
 

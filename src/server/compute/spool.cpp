@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 
 #include <kj/debug.h>
 
+#include <capstan/base/close-later.h>
 #include <capstan/base/digest.h>
 #include <capstan/base/file.h>
 #include <capstan/base/text.h>
@@ -19,6 +21,19 @@ namespace {
 
 // Charged ahead, so that small appends do not contend for the account.
 constexpr uint64_t CHARGE_STEP = 1 << 20;
+
+std::atomic<uint32_t> openFiles{0};
+
+// Connections need descriptors too.
+Status mayOpenMore() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY) return okStatus();
+  if (SpoolFile::openNow() < limit.rlim_cur / 2) return okStatus();
+  return Error{ErrorCode::LIMIT,
+               "the server has " + std::to_string(limit.rlim_cur / 2) +
+                   " files of computed values open, as many as it may; give up values that are no longer needed",
+               {}};
+}
 
 // Names come from the server's own code, so another one is a bug.
 const char* checkedName(const std::string& name) {
@@ -74,6 +89,18 @@ void SpoolCharge::settle(uint64_t bytes) {
   charged = bytes;
 }
 
+SpoolFile::SpoolFile(kj::AutoCloseFd fd, std::shared_ptr<SpoolAccount> account)
+    : fd(kj::mv(fd)), charge(std::move(account)) {
+  openFiles.fetch_add(1, std::memory_order_relaxed);
+}
+
+SpoolFile::~SpoolFile() {
+  openFiles.fetch_sub(1, std::memory_order_relaxed);
+  if (bytes >= SLOW_TO_CLOSE_BYTES) closeLater(kj::mv(fd));
+}
+
+uint32_t SpoolFile::openNow() { return openFiles.load(std::memory_order_relaxed); }
+
 Status SpoolFile::append(std::string_view data) {
   uint64_t after = bytes + data.size();
   Status covered = charge.cover(after);
@@ -102,6 +129,8 @@ Result<std::unique_ptr<Spool>> Spool::open(const std::string& folder, bool useTm
 }
 
 Result<std::unique_ptr<SpoolFile>> Spool::newFile(std::shared_ptr<SpoolAccount> account) const {
+  Status may = mayOpenMore();
+  if (!may) return may.error();
   kj::AutoCloseFd fd;
   bool unsupported = !useTmpfile;
   if (useTmpfile) {
@@ -122,6 +151,8 @@ Result<std::unique_ptr<SpoolFile>> Spool::newFile(const std::string& name,
 }
 
 Result<std::unique_ptr<SpoolFile>> Spool::openFile(const std::string& name) const {
+  Status may = mayOpenMore();
+  if (!may) return may.error();
   // O_NONBLOCK: a pipe in its place must not hold us up.
   kj::AutoCloseFd fd(openat(folder, checkedName(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   struct stat status;

@@ -65,8 +65,13 @@ class SpoolCharge {
 class SpoolFile {
  public:
   // Takes over `fd`, which is empty. `account` may be null: then nothing is counted.
-  SpoolFile(kj::AutoCloseFd fd, std::shared_ptr<SpoolAccount> account) : fd(kj::mv(fd)), charge(std::move(account)) {}
+  SpoolFile(kj::AutoCloseFd fd, std::shared_ptr<SpoolAccount> account);
+  // Does not wait where freeing the file takes long.
+  ~SpoolFile();
   KJ_DISALLOW_COPY(SpoolFile);
+
+  // In the whole process. All together may have half of the descriptors that the process may have: `limit` beyond.
+  static uint32_t openNow();
 
   // One write, so small pieces want to be gathered before. Nothing is added if it fails. Errors: noSpace, quota
   // (SpoolAccount::exceeded), tooLarge (for the file system), io.

@@ -8,7 +8,7 @@
 
 namespace capstan::server::compute {
 
-ValueNode::ValueNode(kj::Own<ComputeScope> scopeParam) : scope(kj::mv(scopeParam)) {
+ValueNode::ValueNode(kj::Own<ComputeScope> scopeParam) : scope(kj::mv(scopeParam)), theNumber(++scope->lastNumber) {
   ++scope->values;
   scope->totals.values.fetch_add(1, std::memory_order_relaxed);
 }
@@ -58,7 +58,10 @@ class ValueServer final : public schema::Value::Server {
   kj::Own<ValueNode> share() { return kj::addRef(*node); }
 
  protected:
+  // Whoever drops one of these calls does not need the value any more: the call must not keep it, or it would be
+  // computed to its end for nobody.
   kj::Promise<void> describe(DescribeContext context) override {
+    rpc::allowCancellation(context);
     return whenReady().then([this, context]() mutable {
       auto results = context.getResults();
       auto& value = node->get();
@@ -68,6 +71,7 @@ class ValueServer final : public schema::Value::Server {
   }
 
   kj::Promise<void> read(ReadContext context) override {
+    rpc::allowCancellation(context);
     auto params = context.getParams();
     uint64_t first = params.getFirst(), count = params.getCount();
     context.releaseParams();
@@ -107,6 +111,7 @@ class ValueServer final : public schema::Value::Server {
   }
 
   kj::Promise<void> save(SaveContext context) override {
+    rpc::allowCancellation(context);
     auto params = context.getParams();
     auto upload = params.getUpload();
     auto encoding = static_cast<Encoding>(params.getEncoding());

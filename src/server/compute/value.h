@@ -28,6 +28,10 @@ class ValueNode final : public kj::Refcounted {
   void resolve(ContentResult result);
 
   bool ready() const { return result != nullptr; }
+  // The order in which the scope's nodes were made. What a node depends on has a smaller number: so nothing can wait
+  // for itself.
+  uint64_t number() const { return theNumber; }
+
   // Resolves when ready().
   kj::Promise<void> whenReady();
   // Precondition: ready().
@@ -38,6 +42,7 @@ class ValueNode final : public kj::Refcounted {
 
  private:
   kj::Own<ComputeScope> scope;
+  const uint64_t theNumber;
   const std::shared_ptr<Work> theWork = std::make_shared<Work>();
   kj::Maybe<ContentResult> result;
   std::vector<kj::Own<kj::PromiseFulfiller<void>>> waiting;

@@ -100,7 +100,7 @@ kj::Promise<void> FileStoreServer::list(ListContext context) {
     rpc::setError(context.getResults().initOutcome(), shuttingDownError());
     return kj::READY_NOW;
   }
-  return scope->answers.take(LIST_PAGE_BYTES).then([this, context, request](ByteBudget::Charge charge) mutable {
+  return scope->answers.take(LIST_PAGE_BYTES).then([this, context, request](Budget::Charge charge) mutable {
     return folder.run([&folder = folder, request]() { return folder.listings->page(request); })
         .then([context](Result<ListPage> page) mutable { answerPage(context.getResults(), page); })
         .attach(kj::mv(charge));

@@ -141,7 +141,7 @@ bool FileServer::readNow(ReadContext& context, uint64_t offset, size_t count) {
 
 // What waits for the disk takes memory meanwhile, and a client may ask without listening: so only so much at a time.
 kj::Promise<void> FileServer::readOnPool(ReadContext context, uint64_t offset, size_t count) {
-  return slot.connection().answers.take(count).then([this, context, offset, count](ByteBudget::Charge charge) mutable {
+  return slot.connection().answers.take(count).then([this, context, offset, count](Budget::Charge charge) mutable {
     return readCharged(context, offset, count).attach(kj::mv(charge));
   });
 }

@@ -26,7 +26,7 @@ kj::Promise<void> waitIn(std::list<kj::Own<kj::PromiseFulfiller<void>>>& list) {
 
 }  // namespace
 
-PieceQueue::PieceQueue(Store store) : store(kj::mv(store)), job(kj::READY_NOW) {}
+PieceQueue::PieceQueue(Store store, Zeros zeros) : store(kj::mv(store)), zeros(zeros), job(kj::READY_NOW) {}
 PieceQueue::~PieceQueue() noexcept(false) = default;
 
 kj::Promise<void> PieceQueue::addBytes(kj::ArrayPtr<const kj::byte> bytes) {
@@ -37,6 +37,7 @@ kj::Promise<void> PieceQueue::addBytes(kj::ArrayPtr<const kj::byte> bytes) {
 
 kj::Promise<void> PieceQueue::add(Piece piece) {
   pendingBytes += piece.bytes.size() + sizeof(Piece);  // many tiny pieces count too
+  if (zeros == Zeros::COUNT) pendingBytes += piece.zeros;
   pieces.push_back(kj::mv(piece));
   if (!running) {
     running = true;

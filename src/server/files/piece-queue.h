@@ -18,7 +18,9 @@ class PieceQueue {
  public:
   // Starts a job; resolves when it has ended. Called only when the one before has. What it throws counts as its error.
   using Store = kj::Function<kj::Promise<Status>(std::vector<Piece>)>;
-  explicit PieceQueue(Store store);
+  // Zeros may cost nothing where they become holes, or as much as other bytes.
+  enum class Zeros { FREE, COUNT };
+  explicit PieceQueue(Store store, Zeros zeros = Zeros::FREE);
   ~PieceQueue() noexcept(false);
   KJ_DISALLOW_COPY(PieceQueue);
 
@@ -33,6 +35,7 @@ class PieceQueue {
 
  private:
   Store store;
+  const Zeros zeros;
   kj::Maybe<Error> failed;
   std::vector<Piece> pieces;  // for the next job
   size_t pendingBytes = 0;    // in them

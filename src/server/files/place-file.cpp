@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include <capstan/base/close-later.h>
 #include <capstan/base/file.h>
 #include <capstan/server/files/file-copy.h>
 #include <capstan/server/files/replace.h>
@@ -14,7 +15,6 @@ namespace capstan::server::files {
 namespace {
 
 constexpr mode_t PERMISSIONS = 07777;
-constexpr off_t LARGE_BYTES = 16 << 20;  // takes milliseconds to free
 
 class FilePlacement final : public Mutation {
  public:
@@ -99,7 +99,7 @@ class FilePlacement final : public Mutation {
     // By descriptor: another program may replace the file as soon as it is there.
     kj::AutoCloseFd self(openat(file->folder(), file->name().c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
     kj::AutoCloseFd displaced;
-    if (found && S_ISREG(found->st_mode) && found->st_size >= LARGE_BYTES) {
+    if (found && S_ISREG(found->st_mode) && uint64_t(found->st_size) >= SLOW_TO_CLOSE_BYTES) {
       displaced = kj::AutoCloseFd(openat(place.folder, place.name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
     }
     Move move{round.disk, file->folder(), file->name(), place.folder, place.name, options.path};
@@ -110,7 +110,7 @@ class FilePlacement final : public Mutation {
     }
     file->renamedAway();
     // Freeing what it took is not for this thread, on which all commits wait.
-    if (displaced.get() >= 0) round.staging.closeSoon(kj::mv(displaced));
+    if (displaced.get() >= 0) closeLater(kj::mv(displaced));
     if (*moved == Left::DISPLACED) round.staging.throwAway(file->folder(), file->name());
     struct stat status;
     if (fstat(self, &status) < 0) return errorFromErrno(errno, "cannot look at", options.path);

@@ -12,7 +12,7 @@
 #include <capstan/base/entry.h>
 #include <capstan/base/error.h>
 #include <capstan/schema/files.capnp.h>
-#include <capstan/server/files/byte-budget.h>
+#include <capstan/server/files/budget.h>
 
 namespace capstan::server::files {
 
@@ -56,7 +56,7 @@ struct ConnectionScope : public kj::Refcounted {
   uint32_t openFiles = 0;
   uint32_t uploads = 0;
   bool shuttingDown = false;  // new work answers shuttingDown; what is in flight goes on
-  ByteBudget answers{ANSWER_BYTES_LIMIT};
+  Budget answers{ANSWER_BYTES_LIMIT};
   bool gone = false;          // the connection has ended: long work that it began is not gone on with
   capnp::CapabilityServerSet<schema::File> files;        // by which those made here are known again
   capnp::CapabilityServerSet<schema::FileStore> stores;

@@ -13,8 +13,6 @@
 #include <mutex>
 #include <thread>
 #include <unordered_map>
-#include <utility>
-#include <vector>
 
 #include <capstan/base/digest.h>
 #include <capstan/base/file.h>
@@ -91,7 +89,6 @@ struct Staging::Impl {
   std::mutex mutex;
   std::condition_variable changed;
   std::deque<std::string> toDelete;
-  std::vector<kj::AutoCloseFd> toClose;
   bool deleting = false;
 
   // protected by holdMutex
@@ -112,15 +109,7 @@ struct Staging::Impl {
     auto nextSweep = std::chrono::steady_clock::now() + SWEEP_INTERVAL;
     std::unique_lock guard(mutex);
     while (!stop) {
-      if (!toClose.empty()) {
-        auto closing = std::exchange(toClose, {});
-        deleting = true;
-        guard.unlock();
-        closing.clear();
-        guard.lock();
-        deleting = false;
-        changed.notify_all();
-      } else if (!toDelete.empty()) {
+      if (!toDelete.empty()) {
         std::string name = std::move(toDelete.front());
         toDelete.pop_front();
         deleting = true;
@@ -296,14 +285,6 @@ int Staging::throwAway(int folder, const std::string& name) {
   return 0;
 }
 
-void Staging::closeSoon(kj::AutoCloseFd fd) {
-  {
-    std::lock_guard lock(impl->mutex);
-    impl->toClose.push_back(kj::mv(fd));
-  }
-  impl->changed.notify_all();
-}
-
 void Staging::deleteSoon(std::string name) {
   {
     std::lock_guard guard(impl->mutex);
@@ -319,7 +300,7 @@ void Staging::sweep() {
 
 void Staging::finishDeleting() {
   std::unique_lock guard(impl->mutex);
-  impl->changed.wait(guard, [this] { return impl->toDelete.empty() && impl->toClose.empty() && !impl->deleting; });
+  impl->changed.wait(guard, [this] { return impl->toDelete.empty() && !impl->deleting; });
 }
 
 }  // namespace capstan::server::files

@@ -62,9 +62,6 @@ class Staging {
   // The same for what is in this server's folder already.
   void deleteSoon(std::string name);
 
-  // Closes it on the same thread: where it is the last that holds a large file, that takes long.
-  void closeSoon(kj::AutoCloseFd fd);
-
   // What a new file gets: 0666 less the umask that the process had at open.
   mode_t newFileMode() const;
 

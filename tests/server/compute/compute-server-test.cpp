@@ -367,6 +367,78 @@ TEST(Value, ThatNobodyHoldsAnyMoreIsNotComputedOn) {
   EXPECT_LT(std::chrono::steady_clock::now() - dropped, std::chrono::seconds(2));
 }
 
+TEST(Value, WhoseReaderGaveUpIsNotComputedOn) {
+  Computed computed;
+  auto& figures = *computed.computing;
+  {
+    schema::Value::Client silent = kj::heap<SilentValue>();
+    auto value = computed.add(kj::mv(silent), 1);
+    auto described = value.describeRequest().send();
+    auto read = value.readRequest().send();
+    computed.turnUntil([&]() { return figures.figures().computations == 1; });
+  }
+  computed.turnUntil([&]() { return figures.figures().computations == 0 && figures.figures().values == 0; });
+}
+
+TEST(Value, CannotDependOnItself) {
+  Computed computed;
+  {
+    auto paf = kj::newPromiseAndFulfiller<schema::Value::Client>();
+    auto value = computed.add(schema::Value::Client(kj::mv(paf.promise)), 1);
+    paf.fulfiller->fulfill(schema::Value::Client(value));
+    EXPECT_EQ(computed.code(value), ErrorCode::INVALID_ARGUMENT);
+  }
+  computed.turnUntil([&]() { return computed.computing->figures().values == 0; });
+}
+
+TEST(Add, HasALimitOfOperands) {
+  Computed computed;
+  auto add = [&](uint count) {
+    auto request = computed.compute().addRequest();
+    for (auto operand : request.initOperands(count)) operand.setInt(1);
+    return computed.number(request.send().getValue());
+  };
+  EXPECT_EQ(*add(MAX_OPERANDS), Number(int64_t(MAX_OPERANDS)));
+  EXPECT_EQ(add(MAX_OPERANDS + 1).error().code, ErrorCode::LIMIT);
+}
+
+TEST(Sort, OfThousandsOfListsAtOnceGivesAllOfThem) {
+  Computed computed;
+  kj::Vector<kj::Promise<void>> reads;
+  unsigned sorted = 0;
+  for (int i = 0; i < 5000; ++i) {
+    auto request = computed.compute().sortRequest();
+    auto ints = request.initInput().initElements().initInts(3);
+    for (uint k = 0; k < 3; ++k) ints.set(k, 3 - int64_t(k));
+    reads.add(request.send().getValue().readRequest().send().then([&sorted](auto&& response) {
+      EXPECT_EQ(codeIn(response.getOutcome()), ErrorCode::UNSET);
+      sorted += response.getElements().getInts().size() == 3;
+    }));
+  }
+  computed.wait(kj::joinPromises(reads.releaseAsArray()));
+  EXPECT_EQ(sorted, 5000u);
+}
+
+TEST(Collect, TakesZerosAsTheyAreSkipped) {
+  Computed computed;
+  auto request = computed.compute().collectRequest();
+  request.setType(schema::ElementType::INT);
+  request.setEncoding(schema::Encoding::BINARY);
+  auto collecting = request.send();
+  auto sink = collecting.getSink();
+  auto skip = sink.skipRequest();
+  skip.setCount(40 << 20);
+  computed.wait(skip.send());
+  auto write = sink.writeRequest();
+  write.setData(rpc::asData(asBinary({42})));
+  computed.wait(write.send());
+  EXPECT_EQ(codeIn(computed.wait(sink.endRequest().send()).getOutcome()), ErrorCode::UNSET);
+  auto reduce = computed.compute().reduceRequest();
+  reduce.initInput().setValue(collecting.getValue());
+  reduce.setOperation(schema::Reduction::SUM);
+  EXPECT_EQ(*computed.number(reduce.send().getValue()), Number(int64_t(42)));
+}
+
 TEST(Compute, TakesNothingNewWhileTheServerGoesAway) {
   Computed computed;
   auto value = computed.add(1, 1);

@@ -237,6 +237,17 @@ TEST_F(Contents, GoToFilesWhenTheAccountHasTooManyInMemory) {
   EXPECT_EQ(account->inMemory, 0u);
 }
 
+TEST_F(Contents, CountAsInMemoryAlreadyWhileTheyAreWritten) {
+  account = std::make_shared<SpoolAccount>(1 << 30, 1000);
+  ContentWriter writer(ElementType::TEXT, Encoding::LINES, *spool, account);
+  ASSERT_TRUE(writer.append(std::string(600, 'a')).ok());
+  EXPECT_EQ(account->inMemory, 600u);
+  EXPECT_FALSE(lines(std::string(600, 'b'))->inMemory());
+  ASSERT_TRUE(writer.append(std::string(600, 'a')).ok());
+  EXPECT_EQ(account->inMemory, 0u);
+  EXPECT_FALSE(writer.finish().value()->inMemory());
+}
+
 TEST_F(Contents, BeyondTheAccountAreRefusedAndStayRefused) {
   for (uint64_t limit : {uint64_t(10), uint64_t(MEMORY_CONTENT_BYTES), uint64_t(2 << 20)}) {
     auto tight = std::make_shared<SpoolAccount>(limit);

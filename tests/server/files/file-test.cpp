@@ -185,10 +185,10 @@ TEST_P(FileTest, ADigestOfAFileThatChangesMeanwhileIsRefused) {
   EXPECT_EQ(codeIn(served.wait(kj::mv(promise)).getOutcome()), ErrorCode::CHANGED);
 }
 
-TEST(ByteBudget, LetsThoseWaitInOrderWhoWantMoreThanThereIs) {
+TEST(Budget, LetsThoseWaitInOrderWhoWantMoreThanThereIs) {
   kj::EventLoop loop;
   kj::WaitScope waitScope(loop);
-  ByteBudget budget(100);
+  Budget budget(100);
   auto first = kj::heap(budget.take(60).wait(waitScope));
   auto second = kj::heap(budget.take(60).wait(waitScope));  // may go beyond the limit
   auto third = budget.take(10);

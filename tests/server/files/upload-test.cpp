@@ -5,6 +5,8 @@
 
 #include "writing.h"
 
+#include <capstan/base/close-later.h>
+
 namespace capstan::server::files {
 namespace {
 
@@ -344,7 +346,7 @@ TEST_F(UploadTest, IsNotCheckedAnyFurtherWhenItsConnectionHasEnded) {
 TEST_F(UploadTest, LetsGoOfALargeFileThatItReplaces) {
   temp.write("file", std::string(20 << 20, 'x'));
   ASSERT_TRUE(server.put("file", "small").ok());
-  server.state().staging->finishDeleting();
+  finishClosing();
   for (auto& each : std::filesystem::directory_iterator("/proc/self/fd")) {
     std::error_code gone;
     EXPECT_EQ(std::filesystem::read_symlink(each, gone).string().find(temp / "file (deleted)"), std::string::npos);
