@@ -29,7 +29,10 @@ bool isInOrder(T* elements, size_t count, const Work& work) {
     // Equal neighbours do not end a descent: elements that are equal cannot be told apart.
     if (!descending || Words<T>::less(elements[i - 1], elements[i])) return false;
   }
-  if (descending) std::reverse(elements, elements + count);
+  for (size_t i = 0; descending && i < count / 2; ++i) {
+    if (i % CHECKED_ELEMENTS == 0 && work.cancelled()) return false;
+    std::swap(elements[i], elements[count - 1 - i]);
+  }
   return true;
 }
 

@@ -4,14 +4,14 @@
 #include <limits>
 
 #include <capstan/server/compute/line-error.h>
+#include <capstan/server/compute/sort/pace.h>
 #include <capstan/server/compute/sort/sort-kernel.h>
 
 namespace capstan::server::compute {
 
 namespace {
 
-constexpr size_t PREFETCHED = 16;           // lines ahead of the one that is copied
-constexpr size_t CHECKED_LINES = 16 << 10;  // passed over between looks at whether to stop
+constexpr size_t PREFETCHED = 16;  // lines ahead of the one that is copied
 
 // What a line takes besides its text: its pair, and what the kernel cannot do without.
 size_t bytesPerLine() { return bestSortKernel() == SortKernel::VECTOR ? sizeof(KeyValue) : 2 * sizeof(KeyValue); }
@@ -123,18 +123,18 @@ bool LineRun::sort() {
   return !work.cancelled();
 }
 
-// Keeps the first of each, and the others' place at the front of the pairs free.
+// Keeps the first of each: what is equal to the one before it goes. From the end, where the pairs that stay have to be.
 void LineRun::dropRepeated() {
   KeyValue* begin = pairs();
-  KeyValue* to = begin;
-  for (KeyValue* from = begin; from < begin + count; ++from) {
-    if (size_t(from - begin) % CHECKED_LINES == 0 && work.cancelled()) return;
-    if (from > begin && from->key == to[-1].key && order.compareTies(line(*from), line(to[-1])) == 0) continue;
-    *to++ = *from;
+  KeyValue* end = begin + count;
+  KeyValue* to = end;
+  Pace pace(work);
+  for (KeyValue* from = end; from-- > begin;) {
+    if (pace.cancelledAfter(lineLength(from->value))) return;
+    if (from > begin && from->key == from[-1].key && order.compareTies(line(*from), line(from[-1])) == 0) continue;
+    *--to = *from;
   }
-  size_t kept = size_t(to - begin);
-  std::copy_backward(begin, to, begin + count);
-  count = kept;
+  count = size_t(end - to);
 }
 
 bool LineRun::takeSlice(size_t& at, Slice& slice, size_t headerBytes) const {

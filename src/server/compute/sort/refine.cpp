@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include <capstan/server/compute/sort/pace.h>
 #include <capstan/server/compute/sort/parallel.h>
 
 namespace capstan::server::compute {
@@ -12,9 +13,9 @@ namespace {
 constexpr size_t SMALL = 24;               // so many lines are sorted by comparing them
 constexpr size_t LARGE = 128 << 10;        // ranges of so many are sorted by all threads together
 constexpr size_t SLICE = 16 << 10;         // what a thread takes at a time
-constexpr size_t CHECKED_BYTES = 4 << 20;  // compared between looks at whether to stop
+constexpr size_t CHECKED_PAIRS = 1 << 20;  // passed over between looks at whether to stop, without their lines
 constexpr size_t PREFETCHED = 16;          // lines ahead of the one that is looked at
-constexpr size_t CHECKED_LINES = 8 << 10;
+constexpr size_t LINES_AT_ONCE = 8 << 10;  // that a thread gives new keys
 constexpr size_t SMALL_BYTES = 512 << 10;  // and so long in all
 
 // Where two texts begin to differ, at `from` or behind it, or `end`.
@@ -39,14 +40,20 @@ bool Refiner::less(const KeyValue& a, const KeyValue& b, Part part, size_t depth
   return result != 0 ? result < 0 : a.value < b.value;
 }
 
+size_t Refiner::endOfEqual(size_t begin, size_t end) const {
+  size_t i = begin + 1;
+  for (uint64_t key = pairs[begin].key; i < end && pairs[i].key == key; ++i) {
+    if (i % CHECKED_PAIRS == 0 && work.cancelled()) return end;
+  }
+  return i;
+}
+
 template <typename Found>
 void Refiner::eachEqual(size_t begin, size_t end, const Range& sorted, Found found) const {
   while (begin < end) {
-    size_t i = begin + 1;
-    uint64_t key = pairs[begin].key;
-    while (i < sorted.end && pairs[i].key == key) ++i;
-    if (i - begin > 1) found(Range{begin, i, sorted.part, sorted.depth});
-    begin = i;
+    size_t next = endOfEqual(begin, sorted.end);
+    if (next - begin > 1) found(Range{begin, next, sorted.part, sorted.depth});
+    begin = next;
   }
 }
 
@@ -74,7 +81,10 @@ bool Refiner::run() {
   }
   // The outermost were saved first.
   for (size_t i = saved.size(); i-- > 0;) {
-    for (size_t k = saved[i].begin; k < saved[i].end; ++k) pairs[k].key = saved[i].key;
+    for (size_t k = saved[i].begin; k < saved[i].end; ++k) {
+      if (k % CHECKED_PAIRS == 0 && work.cancelled()) return false;
+      pairs[k].key = saved[i].key;
+    }
   }
   return !work.cancelled();
 }
@@ -84,7 +94,7 @@ void Refiner::findLarge(const Range& sorted, std::vector<Range>& large) {
   std::vector<size_t> cuts{sorted.begin};
   for (size_t cut = sorted.begin + SLICE; cut < sorted.end; cut += SLICE) {
     cut = std::max(cut, cuts.back());
-    while (cut < sorted.end && pairs[cut].key == pairs[cut - 1].key) ++cut;
+    cut = endOfEqual(cut - 1, sorted.end);
     if (cut < sorted.end) cuts.push_back(cut);
   }
   cuts.push_back(sorted.end);
@@ -144,7 +154,9 @@ bool Refiner::advance(const Range& range, std::vector<Range>& unsorted) {
     return false;
   }
   size_t longest = 0, shortest = SIZE_MAX;
+  Pace pace(work);
   for (size_t i = range.begin; i < range.end; ++i) {
+    if (pace.cancelledAfter(lineLength(pairs[i].value))) return false;
     size_t left = partOf(pairs[i], range.part).size() - range.depth;
     longest = std::max(longest, left);
     shortest = std::min(shortest, left);
@@ -163,14 +175,15 @@ bool Refiner::advance(const Range& range, std::vector<Range>& unsorted) {
 
 void Refiner::sortByLength(const Range& range, std::vector<Range>& unsorted) {
   const uint64_t goesOn = order.descending ? 0 : 9;
+  Pace pace(work);
   for (size_t i = range.begin; i < range.end; ++i) {
+    if (pace.cancelledAfter(lineLength(pairs[i].value))) return;
     uint64_t left = std::min<uint64_t>(partOf(pairs[i], range.part).size() - range.depth, 9);
     pairs[i].key = order.descending ? 9 - left : left;
   }
   if (!sortKeyValues(pairs.subspan(range.begin, range.size()), scratchFor(range), 1, work)) return;
   for (size_t begin = range.begin; begin < range.end;) {
-    size_t end = begin + 1;
-    while (end < range.end && pairs[end].key == pairs[begin].key) ++end;
+    size_t end = endOfEqual(begin, range.end);
     if (pairs[begin].key != goesOn) {
       settle(begin, end, range.part, unsorted);
     } else if (end - begin > 1) {
@@ -195,29 +208,23 @@ bool Refiner::sortAtOnce(const Range& range) {
     return true;
   }
   // In order already? Looking ends at the first pair that is not.
-  size_t bytes = 0;
+  Pace pace(work);
   for (auto at = begin + 1; at != end; ++at) {
     if (isLess(*at, at[-1])) return false;
-    bytes += lineLength(at->value) + 64;
-    if (bytes > CHECKED_BYTES) {
-      if (work.cancelled()) return true;
-      bytes = 0;
-    }
+    if (pace.cancelledAfter(lineLength(at->value))) return true;
   }
   return true;
 }
 
 size_t Refiner::commonPrefix(const Range& range) const {
   std::string_view first = partOf(pairs[range.begin], range.part);
-  size_t common = first.size(), bytes = 0;
+  size_t common = first.size();
+  Pace pace(work);
   for (size_t i = range.begin + 1; i < range.end && common > range.depth; ++i) {
     std::string_view other = partOf(pairs[i], range.part);
     common = sameUpTo(first.data(), other.data(), range.depth, std::min(common, other.size()));
-    bytes += common + 64;
-    if (bytes > CHECKED_BYTES) {
-      if (work.cancelled()) break;
-      bytes = 0;
-    }
+    // Also where little is in common: the field may begin late in its line.
+    if (pace.cancelledAfter(lineLength(pairs[i].value))) break;
   }
   return common;
 }
@@ -226,11 +233,13 @@ bool Refiner::sortByNext(Range& range, unsigned wanted) {
   range.depth = commonPrefix(range);
   std::atomic<size_t> taken{range.begin};
   inParallel(range.size() >= LARGE ? wanted : 1, [&](unsigned) {
-    for (size_t begin; (begin = taken.fetch_add(CHECKED_LINES)) < range.end && !work.cancelled();) {
-      size_t end = std::min(range.end, begin + CHECKED_LINES);
+    Pace pace(work);
+    for (size_t begin; (begin = taken.fetch_add(LINES_AT_ONCE)) < range.end && !work.cancelled();) {
+      size_t end = std::min(range.end, begin + LINES_AT_ONCE);
       for (size_t i = begin; i < end; ++i) {
         __builtin_prefetch(text + lineOffset(pairs[std::min(i + PREFETCHED, range.end - 1)].value) + range.depth);
         pairs[i].key = order.prefix(partOf(pairs[i], range.part), range.depth);
+        if (pace.cancelledAfter(lineLength(pairs[i].value))) return;
       }
     }
   });

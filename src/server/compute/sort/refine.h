@@ -78,6 +78,8 @@ class Refiner {
   size_t commonPrefix(const Range& range) const;
   // Gives the range's pairs new keys, and sorts by them. `depth` becomes where they are from.
   bool sortByNext(Range& range, unsigned threads);
+  // Behind the pairs that have the key of the one at `begin`; `end` if it was stopped.
+  size_t endOfEqual(size_t begin, size_t end) const;
   template <typename Found>
   void eachEqual(size_t begin, size_t end, const Range& sorted, Found found) const;
 };
