@@ -40,6 +40,8 @@ class KeyRun {
   KeyRun(const Region& region, const KeyCode& code, bool unique, unsigned threads, size_t sliceBytes, Work& work)
       : region(region), code(code), unique(unique), threads(threads), sliceBytes(sliceBytes), work(work) {}
 
+  // How many elements it takes.
+  size_t capacity() const;
   // Empties it, and takes binary elements as long as there are and they fit. Errors: those of the source,
   // invalidArgument (the last element is cut).
   Status fillBinary(Source& source);
@@ -70,7 +72,6 @@ class KeyRun {
   bool ended = false;
 
   int64_t* keys() const { return reinterpret_cast<int64_t*>(region.begin()); }
-  size_t capacity() const;
   void takeChunks(LineReader& reader, Filling& filling);
   // With the lock, which it gives up in between. False if there are no more for this thread.
   bool takeChunk(LineReader& reader, Filling& filling, Buffer& buffer, std::unique_lock<std::mutex>& lock);

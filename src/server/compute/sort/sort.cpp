@@ -66,12 +66,15 @@ class Sorter {
 
   std::unique_ptr<ContentWriter> result;
   std::vector<Run> runs;
+  bool spills = false;  // what work.total is for: what goes to disk is written and read once more
 
   Append toResult() {
     return [this](std::string_view bytes) { return result->append(bytes); };
   }
   // An eighth of the memory is for what is on its way in and out.
   uint64_t regionSize(uint64_t perByte) const;
+  // `inMemory`: of the source's bytes, more than this are never sorted in memory alone.
+  void expectWork(uint64_t inMemory);
   Status sortBinary();
   Status sortLines();
   Status sortPlainInts(const Region& region, LineReader& reader, bool& done);
@@ -94,7 +97,6 @@ Result<std::shared_ptr<const Content>> Sorter::run() {
   result = workspace.result
                ? std::make_unique<ContentWriter>(type, source.encoding, std::move(workspace.result))
                : std::make_unique<ContentWriter>(type, source.encoding, workspace.spool, workspace.account);
-  work.total = 2 * source.expectedSize();
   Status sorted = source.encoding == Encoding::BINARY ? sortBinary() : sortLines();
   if (sorted.ok() && !runs.empty()) sorted = merger.merge(std::move(runs), toResult());
   if (work.cancelled()) return cancelledError();
@@ -104,10 +106,15 @@ Result<std::shared_ptr<const Content>> Sorter::run() {
   return content;
 }
 
+void Sorter::expectWork(uint64_t inMemory) {
+  spills = source.expectedSize() > inMemory;
+  work.total = (spills ? 4 : 2) * source.expectedSize();
+}
+
 template <typename Write>
 Status Sorter::spill(const Region& region, bool hasLines, size_t longestLine, Write write) {
-  // Written and read once more than was thought.
-  if (runs.empty()) work.total += 2 * source.expectedSize();
+  if (!spills) work.total += 2 * source.expectedSize();
+  spills = true;
   auto file = workspace.spool.newFile(workspace.account);
   if (!file) return file.error();
   Run run{std::move(file.value()), hasLines, longestLine, 0};
@@ -123,6 +130,7 @@ Status Sorter::sortBinary() {
   auto region = Region::make(size_t(regionSize(MOST_PER_BINARY_BYTE)));
   if (!region) return region.error();
   KeyRun run(*region, code, options.unique, threads, sliceBytes, work);
+  expectWork(run.capacity() * sizeof(int64_t));
   while (true) {
     Status filled = run.fillBinary(source);
     if (!filled) return filled;
@@ -140,6 +148,9 @@ Status Sorter::sortLines() {
   auto region = Region::make(size_t(regionSize(MOST_PER_LINE_BYTE)));
   if (!region) return region.error();
   size_t longest = size_t(std::min<uint64_t>(LONGEST_LINE, memory / 8));
+  // A line of text is in memory with its newline; a plain int is not, and takes less than its text if that is long.
+  expectWork(order.type == ElementType::INT && order.field == 0 ? region->size() / sizeof(int64_t) * (MAX_INT_TEXT + 1)
+                                                                : region->size());
   LineReader reader(source, work, std::clamp(region->size() / 64, LEAST_CHUNK, LARGEST_CHUNK), longest);
   if (order.type == ElementType::INT && order.field == 0) {
     bool done = false;

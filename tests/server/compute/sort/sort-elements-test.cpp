@@ -205,6 +205,35 @@ TEST_F(SortElementsTest, AUsedUpQuotaEndsTheSortAndLeavesNothing) {
   }
 }
 
+TEST_F(SortElementsTest, ProgressDoesNotGoBackWhereMoreThanMemoryIsSorted) {
+  auto totals = [&](std::string_view input, ElementType type, Encoding encoding) {
+    StringSource source(input, type, encoding);
+    std::vector<double> seen;
+    double fraction = 0;
+    source.onRead = [&](size_t) {
+      seen.push_back(double(work.total) / double(input.size()));
+      EXPECT_GE(double(work.done) / double(work.total), fraction);
+      fraction = double(work.done) / double(work.total);
+    };
+    SortOptions options;
+    options.memory = LEAST_SORT_MEMORY;
+    EXPECT_TRUE(trySort(source, options).ok());
+    EXPECT_EQ(work.done, work.total);
+    return std::pair(seen.front(), seen.back());
+  };
+  // Once more written and read than what fits.
+  const std::pair<double, double> memory(2, 2), disk(4, 4);
+  std::vector<int64_t> ints(400'000, -1'000'000'000'000'000'000);
+  std::string lines = manyLines(100'000, seed), longInts;
+  for (int64_t one : ints) longInts += std::to_string(one) + "\n";
+  EXPECT_EQ(totals(asBytes(ints), ElementType::INT, Encoding::BINARY), disk);
+  EXPECT_EQ(totals(asBytes(ints).substr(0, 320'000), ElementType::INT, Encoding::BINARY), memory);
+  EXPECT_EQ(totals(lines, ElementType::TEXT, Encoding::LINES), disk);
+  EXPECT_EQ(totals(std::string_view(lines).substr(0, 200'000), ElementType::TEXT, Encoding::LINES), memory);
+  EXPECT_EQ(totals(longInts, ElementType::INT, Encoding::LINES), disk);
+  EXPECT_EQ(totals(std::string_view(longInts).substr(0, 840'000), ElementType::INT, Encoding::LINES), memory);
+}
+
 // Stops a sort when so much of it is done, and answers how long it took to end; nothing if it had ended before.
 std::optional<double> timeToStop(Work& work, double fraction, const std::function<bool()>& sort) {
   using Clock = std::chrono::steady_clock;
