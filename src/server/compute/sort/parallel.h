@@ -24,8 +24,11 @@ void inParallel(unsigned threads, Run run) {
     }
   };
   std::vector<std::thread> others;
-  std::vector<unsigned> left{0};
+  std::vector<unsigned> left;
+  // Nothing but the making of threads may fail from here on: those that run have to be joined.
   others.reserve(threads);
+  left.reserve(threads);
+  left.push_back(0);
   for (unsigned i = 1; i < threads; ++i) {
     try {
       others.emplace_back(guarded, i);

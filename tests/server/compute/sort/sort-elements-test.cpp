@@ -281,14 +281,6 @@ TEST_F(SortElementsTest, ASortThatIsCancelledEndsWithin100Milliseconds) {
   }
 }
 
-uint64_t kibibytesOf(const char* name) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with(name)) return strtoull(line.c_str() + strlen(name) + 1, nullptr, 10);
-  }
-  return 0;
-}
-
 // Lines without end, which take no memory themselves.
 class EndlessSource final : public Source {
  public:

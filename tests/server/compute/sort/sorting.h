@@ -106,6 +106,15 @@ class SortingTest : public ::testing::Test {
   }
 };
 
+// What /proc says of this process, such as VmRSS.
+inline uint64_t kibibytesOf(const char* name) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(name)) return strtoull(line.c_str() + strlen(name) + 1, nullptr, 10);
+  }
+  return 0;
+}
+
 // Where two long texts differ, instead of both.
 inline ::testing::AssertionResult sameBytes(const std::string& got, const std::string& expected) {
   if (got == expected) return ::testing::AssertionSuccess();

@@ -1,14 +1,20 @@
 // What the threads of a sort do when one of them fails: nobody waits for it for ever.
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <atomic>
 #include <new>
 #include <random>
+#include <thread>
 #include <vector>
 
-#include <gtest/gtest.h>
+#include <kj/debug.h>
 
 #include <capstan/server/compute/sort/in-place-sort.h>
 #include <capstan/server/compute/sort/parallel.h>
+
+#include "sorting.h"
 
 namespace capstan::server::compute {
 namespace {
@@ -29,6 +35,49 @@ TEST(InPlaceSort, AnExceptionOfOneThreadEndsAll) {
       EXPECT_THROW(sort.sort(keys.data(), keys.size()), std::bad_alloc);
     }
   }
+}
+
+TEST(InParallel, AnExceptionIsThrownWhenAllHaveEnded) {
+  std::atomic<unsigned> ended{0};
+  auto run = [&](unsigned index) {
+    if (index == 2) throw std::bad_alloc();
+    ++ended;
+  };
+  EXPECT_THROW(inParallel(5, run), std::bad_alloc);
+  EXPECT_EQ(ended, 4u);
+}
+
+// No memory for the stacks of more threads, as long as it lives.
+class NoMoreThreads {
+ public:
+  NoMoreThreads() {
+    KJ_SYSCALL(getrlimit(RLIMIT_AS, &before));
+    rlimit limit = before;
+    limit.rlim_cur = kibibytesOf("VmSize") << 10;
+    KJ_SYSCALL(setrlimit(RLIMIT_AS, &limit));
+  }
+  ~NoMoreThreads() { setrlimit(RLIMIT_AS, &before); }
+  NoMoreThreads(const NoMoreThreads&) = delete;
+  NoMoreThreads& operator=(const NoMoreThreads&) = delete;
+
+ private:
+  rlimit before;
+};
+
+TEST(InParallel, WhereThereAreNoMoreThreadsFewerDoEverything) {
+  if (SANITIZED) GTEST_SKIP() << "sanitizers take memory of their own";
+  constexpr unsigned THREADS = 64;
+  std::vector<unsigned> runs(THREADS);
+  std::vector<std::thread::id> ids(THREADS);
+  {
+    NoMoreThreads limit;
+    inParallel(THREADS, [&](unsigned index) {
+      ++runs[index];
+      ids[index] = std::this_thread::get_id();
+    });
+  }
+  EXPECT_EQ(runs, std::vector<unsigned>(THREADS, 1));
+  EXPECT_GT(std::count(ids.begin(), ids.end(), std::this_thread::get_id()), 1) << "threads were to be had";
 }
 
 }  // namespace
