@@ -71,6 +71,15 @@ kj::Promise<void> refuseJob(Results&& results, const Error& error) {
   return kj::READY_NOW;
 }
 
+std::optional<Error> tooManyValues(const ComputeScope& scope) {
+  uint32_t limit = scope.context.limits.values;
+  if (scope.values < limit) return std::nullopt;
+  return Error{ErrorCode::LIMIT,
+               "this connection holds " + std::to_string(limit) +
+                   " values, as many as it may; drop those that are no longer needed",
+               {}};
+}
+
 Error tooManyOperands() {
   return {ErrorCode::LIMIT,
           "an addition has at most " + std::to_string(MAX_OPERANDS) +
@@ -140,13 +149,7 @@ kj::Maybe<Error> ComputeServer::refusal() const {
   if (scope->connection->shuttingDown) {
     return Error{ErrorCode::SHUTTING_DOWN, "the server is shutting down and takes no new work; try again later", {}};
   }
-  uint32_t limit = scope->context.limits.values;
-  if (scope->values >= limit) {
-    return Error{ErrorCode::LIMIT,
-                 "this connection holds " + std::to_string(limit) +
-                     " values, as many as it may; drop those that are no longer needed",
-                 {}};
-  }
+  if (auto error = tooManyValues(*scope)) return *error;
   return nullptr;
 }
 
@@ -247,9 +250,10 @@ kj::Promise<void> ComputeServer::collect(CollectContext context) {
 schema::Job::Client ComputeServer::newJob(std::shared_ptr<JobRecord> record) {
   // std::function wants something copyable.
   auto held = std::make_shared<kj::Own<ComputeScope>>(kj::addRef(*scope));
-  return scope->jobs.newJob(std::move(record), timer, [held](std::shared_ptr<const Content> content) {
-    return newValue(**held, std::move(content));
-  });
+  Jobs::NewValue values;
+  values.refusal = [held]() { return tooManyValues(**held); };
+  values.make = [held](std::shared_ptr<const Content> content) { return newValue(**held, std::move(content)); };
+  return scope->jobs.newJob(std::move(record), timer, std::move(values));
 }
 
 kj::Promise<void> ComputeServer::submit(SubmitContext context) {
@@ -261,11 +265,21 @@ kj::Promise<void> ComputeServer::submit(SubmitContext context) {
     return refuseJob(context.getResults(), invalid("an idempotency key has at most 64 bytes"));
   }
   // The context holds the message, and the server object itself, which holds the scope, until this has resolved.
+  using Submitted = Result<std::shared_ptr<JobRecord>>;
   return takeTask(*scope, context.getParams().getTask())
-      .then([this, key](Result<StoredTask> task) mutable -> kj::Promise<Result<std::shared_ptr<JobRecord>>> {
-        if (!task.ok()) return Result<std::shared_ptr<JobRecord>>(task.error());
-        return scope->jobs.submit(scope->connection->grantId, std::move(*task), std::move(key));
-      })
+      .then(
+          [this, key](Result<StoredTask> task) mutable -> kj::Promise<Submitted> {
+            if (task.ok()) return scope->jobs.submit(scope->connection->grantId, std::move(*task), std::move(key));
+            // A repetition may come when what the job was made of is there no more. What never was a task is none.
+            bool wasNone = task.error().code == ErrorCode::INVALID_ARGUMENT || task.error().code == ErrorCode::LIMIT;
+            auto known = wasNone ? nullptr : scope->jobs.known(scope->connection->grantId, key);
+            return known == nullptr ? Submitted(task.error()) : Submitted(kj::mv(known));
+          },
+          [this, key](kj::Exception&& exception) -> kj::Promise<Submitted> {
+            auto known = scope->jobs.known(scope->connection->grantId, key);
+            if (known == nullptr) return kj::mv(exception);
+            return Submitted(kj::mv(known));
+          })
       .then([this, context](Result<std::shared_ptr<JobRecord>> record) mutable -> kj::Promise<void> {
         auto results = context.getResults();
         if (!record.ok()) return refuseJob(results, record.error());

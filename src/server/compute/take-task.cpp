@@ -1,6 +1,10 @@
 #include <capstan/server/compute/take-task.h>
 
+#include <algorithm>
+#include <atomic>
+
 #include <capstan/base/path.h>
+#include <capstan/base/text.h>
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
 #include <capstan/server/compute/compute-server.h>
@@ -12,9 +16,22 @@ namespace {
 // Operands of more bytes than this become files beside the journal.
 constexpr size_t INLINE_BYTES = 64 << 10;
 constexpr size_t COPY_BYTES = 1 << 20;
-constexpr size_t MAX_LABEL = 64;
+constexpr ptrdiff_t MAX_LABEL = 64;  // characters
 
 Error invalid(std::string sentence) { return {ErrorCode::INVALID_ARGUMENT, std::move(sentence), {}}; }
+
+// An input file that a thread makes for a task: whoever of both is the last to be done with it removes it, if nobody
+// wants it any more.
+struct InputOnItsWay {
+  enum class State { BEING_MADE, MADE, UNWANTED };
+
+  explicit InputOnItsWay(std::string name) : name(std::move(name)) {}
+
+  const std::string name;
+  std::atomic<State> state{State::BEING_MADE};
+
+  bool unwanted() const { return state == State::UNWANTED; }
+};
 
 // One task on its way. Input files that were made belong to it until the task is finished.
 class TaskTaker {
@@ -22,10 +39,10 @@ class TaskTaker {
   explicit TaskTaker(ComputeScope& scope) : scope(scope) {}
 
   ~TaskTaker() {
-    if (files.empty()) return;
-    for (auto& name : files) {
-      auto status = scope.context.spool.removeFile(name);
-      if (!status.ok()) continue;  // the next server to start removes it
+    for (auto& file : files) {
+      if (file->state.exchange(InputOnItsWay::State::UNWANTED) == InputOnItsWay::State::MADE) {
+        scope.jobs.removeInput(file->name);
+      }
     }
   }
 
@@ -49,17 +66,27 @@ class TaskTaker {
 
   ComputeScope& scope;
   StoredTask task;
-  std::vector<std::string> files;
+  std::vector<std::shared_ptr<InputOnItsWay>> files;
 
   Result<Operands> readKind(schema::Task::Reader from) {
     auto label = from.getLabel();
-    if (label.size() > MAX_LABEL) return invalid("a job's label has at most 64 characters");
     task.label.assign(label.begin(), label.size());
+    if (!isUtf8(task.label)) return invalid("a job's label has to be text in UTF-8");
+    auto beginsCharacter = [](char byte) { return (uint8_t(byte) & 0xC0) != 0x80; };
+    if (std::count_if(task.label.begin(), task.label.end(), beginsCharacter) > MAX_LABEL) {
+      return invalid("a job's label has at most 64 characters");
+    }
     switch (from.which()) {
       case schema::Task::ADD: {
         task.kind = JobKind::ADD;
         auto list = from.getAdd();
         if (list.size() < 2) return invalid("add takes two or more numbers");
+        if (list.size() > MAX_OPERANDS) {
+          return Error{
+              ErrorCode::LIMIT,
+              "an addition has at most " + std::to_string(MAX_OPERANDS) + " operands; submit the sum of a list instead",
+              {}};
+        }
         Operands operands;
         for (auto operand : list) operands.push_back(operand);
         return operands;
@@ -149,15 +176,24 @@ class TaskTaker {
       });
     }
     uint64_t size = sizeOf(input);
-    std::string name;
+    std::shared_ptr<InputOnItsWay> file;
     if (size > INLINE_BYTES) {
-      name = scope.jobs.newInputName();
-      files.push_back(name);
+      file = std::make_shared<InputOnItsWay>(scope.jobs.newInputName());
+      files.push_back(file);
     }
     return (size <= QUICK_BYTES ? threads.quick : threads.bulk)
-        .run([&spool = scope.context.spool, account = scope.account, input = std::move(input), name]() {
-          return name.empty() ? readInline(input, spool, account) : copyToFile(input, spool, account, name);
+        .run([&spool = scope.context.spool, account = scope.account, input = std::move(input), file]() {
+          return file == nullptr ? readInline(input, spool, account) : makeFile(input, spool, account, *file);
         });
+  }
+
+  static Result<StoredOperand> makeFile(const Input& input, const Spool& spool,
+                                        const std::shared_ptr<SpoolAccount>& account, InputOnItsWay& file) {
+    auto made = copyToFile(input, spool, account, file);
+    if (file.state.exchange(InputOnItsWay::State::MADE) == InputOnItsWay::State::UNWANTED) {
+      (void)spool.removeFile(file.name);  // if it stays the next server to start removes it
+    }
+    return made;
   }
 
   static Result<StoredOperand> readInline(const Input& input, const Spool& spool,
@@ -172,18 +208,20 @@ class TaskTaker {
   }
 
   static Result<StoredOperand> copyToFile(const Input& input, const Spool& spool,
-                                          const std::shared_ptr<SpoolAccount>& account, const std::string& name) {
-    auto file = spool.newFile(name, account);
+                                          const std::shared_ptr<SpoolAccount>& account, const InputOnItsWay& to) {
+    auto file = spool.newFile(to.name, account);
     if (!file.ok()) return file.error();
     ContentWriter writer(typeOf(input), encodingOf(input), std::move(*file));
-    auto status =
-        forEachBlock(input, spool, account, [&writer](std::string_view bytes) { return writer.append(bytes); });
+    auto status = forEachBlock(input, spool, account, [&](std::string_view bytes) -> Status {
+      if (to.unwanted()) return cancelledError();
+      return writer.append(bytes);
+    });
     if (!status.ok()) return status.error();
     auto content = writer.finish(false, true);
     if (!content.ok()) return content.error();
     auto flushed = spool.flushFolder();
     if (!flushed.ok()) return flushed.error();
-    return StoredOperand(InputFile{name, (*content)->info()});
+    return StoredOperand(InputFile{to.name, (*content)->info()});
   }
 
   template <typename Take>

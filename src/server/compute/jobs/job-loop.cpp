@@ -19,6 +19,8 @@ namespace {
 
 // Times of expiry are of the wall clock, which may be set: it is looked at this often at least.
 constexpr int64_t LONGEST_SLEEP = 60ll * 1'000'000'000;
+// Until a pool is asked again whose queue was full.
+constexpr kj::Duration BUSY_DELAY = 100 * kj::MILLISECONDS;
 
 }  // namespace
 
@@ -104,20 +106,27 @@ class JobLoop::Loop final : public kj::TaskSet::ErrorHandler {
   }
 
   void remove(std::vector<std::string> names) {
-    tasks.add(context.threads.quick
-                  .run([&spool = context.spool, names = std::move(names)]() {
-                    Status status = okStatus();
-                    for (auto& name : names) {
-                      Status removed = spool.removeFile(name);
-                      if (!removed.ok()) status = removed;
-                    }
-                    return status;
-                  })
-                  .then([](Status status) {
-                    if (status.ok()) return;
-                    log::warning("a file of a job that is gone stays until the next start: ",
-                                 status.error().message.c_str());
-                  }));
+    auto removing = [&spool = context.spool, names]() {
+      Status status = okStatus();
+      for (auto& name : names) {
+        Status removed = spool.removeFile(name);
+        if (!removed.ok()) status = removed;
+      }
+      return status;
+    };
+    // `this` outlives `tasks`.
+    tasks.add(context.threads.quick.run(kj::mv(removing)).then([this, names = std::move(names)](Status status) mutable {
+      if (status.ok()) return;
+      bool isBusy = status.error().code == ErrorCode::OVERLOADED && !abandoning;
+      if (isBusy) return removeLater(std::move(names));
+      log::warning("a file of a job that is gone stays until the next start: ", status.error().message.c_str());
+    }));
+  }
+
+  void removeLater(std::vector<std::string> names) {
+    tasks.add(io.provider->getTimer().afterDelay(BUSY_DELAY).then([this, names = std::move(names)]() mutable {
+      remove(std::move(names));
+    }));
   }
 
   void taskFailed(kj::Exception&& exception) override {

@@ -45,6 +45,7 @@ class JobRecord {
   // Of the table; protected by its mutex.
   struct InTable {
     std::shared_ptr<const StoredTask> task;  // until it has ended
+    uint64_t inputBytes = 0;                 // of its input files
     bool acknowledged = false;               // it is in the journal
     bool running = false;                    // it has a slot
     bool settled = false;                    // how it ends is decided, if not yet durable

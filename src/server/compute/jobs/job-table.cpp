@@ -4,14 +4,25 @@
 
 #include <kj/debug.h>
 
+#include <capstan/base/text.h>
+
 namespace capstan::server::compute {
 
-Status JobTable::mayQueue(const std::string& grant) const {
+Status JobTable::mayQueue(const std::string& grant, uint64_t inputBytes) const {
   auto found = grants.find(grant);
-  if (found == grants.end() || found->second.queued < limits.jobsQueued) return okStatus();
-  return Error{ErrorCode::LIMIT,
-               "there are " + std::to_string(found->second.queued) + " jobs queued, and no more than " +
-                   std::to_string(limits.jobsQueued) + " may be; wait until some have ended, or cancel some",
+  uint32_t queued = found == grants.end() ? 0 : found->second.queued;
+  if (queued > 0 && queued >= limits.jobsQueued) {
+    return Error{ErrorCode::LIMIT,
+                 "there are " + std::to_string(queued) + " jobs queued, and no more than " +
+                     std::to_string(limits.jobsQueued) + " may be; wait until some have ended, or cancel some",
+                 {}};
+  }
+  uint64_t before = found == grants.end() ? 0 : found->second.inputBytes;
+  uint64_t limit = limits.jobResultBytes;
+  if (inputBytes == 0 || (before <= limit && inputBytes <= limit - before)) return okStatus();
+  return Error{ErrorCode::QUOTA,
+               "the inputs of jobs that have not ended would have more than " + formatSize(limit) +
+                   "; wait until some have ended, or store the input as a file and name that, which costs nothing",
                {}};
 }
 
@@ -21,6 +32,7 @@ void JobTable::insert(Record record) {
   ids[origin.id] = record;
   grant.jobs[origin.sequence] = record;
   if (!origin.key.empty()) grant.keys[origin.key] = record;
+  grant.inputBytes += record->inTable.inputBytes;
   ++grant.queued;
   ++unfinishedCount;
 }
@@ -50,6 +62,7 @@ void JobTable::erase(const JobRecord& record) {
     grant.keptBytes -= resultBytes(record);
   } else {
     KJ_ASSERT(!hold->inTable.acknowledged);  // whatever is, ends first
+    grant.inputBytes -= hold->inTable.inputBytes;
     --grant.queued;
     --unfinishedCount;
   }
@@ -91,6 +104,7 @@ uint64_t JobTable::resultBytes(const JobRecord& record) {
 
 void JobTable::keep(Record record) {
   auto& grant = grants[record->origin.grant];
+  grant.inputBytes -= record->inTable.inputBytes;
   grant.keptBytes += resultBytes(*record);
   grant.kept[{record->progress().ended, record->origin.sequence}] = std::move(record);
   --grant.ending;
@@ -101,7 +115,7 @@ std::vector<JobTable::Record> JobTable::surplus(int64_t now) const {
   std::vector<Record> found;
   for (auto& [name, grant] : grants) {
     size_t count = grant.kept.size();
-    uint64_t bytes = grant.keptBytes;
+    uint64_t bytes = grant.keptBytes + grant.inputBytes;
     for (auto& [place, record] : grant.kept) {
       // The latest result stays, whatever its size: it was within the limit when it was made.
       bool tooMuch = bytes > limits.jobResultBytes && count > 1;

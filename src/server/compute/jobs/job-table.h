@@ -25,8 +25,9 @@ class JobTable {
   // `limits` must outlive it. `slots`: jobs that run at the same time, of all grants together.
   JobTable(const ComputeLimits& limits, uint32_t slots) : limits(limits), slots(slots) {}
 
-  // `limit` if the grant has as many jobs queued as it may.
-  Status mayQueue(const std::string& grant) const;
+  // `limit` if the grant has as many jobs queued as it may; `quota` if the input files of those that have not ended
+  // would have more bytes, with as many more, than results may have.
+  Status mayQueue(const std::string& grant, uint64_t inputBytes) const;
   // A job that is to be queued; when it is in the journal, enqueue() makes it known.
   void insert(Record record);
   void enqueue(Record record);
@@ -64,7 +65,8 @@ class JobTable {
     std::map<std::string, Record> keys;
     std::map<std::pair<int64_t, uint64_t>, Record> kept;  // by time of end and sequence
     uint64_t keptBytes = 0;
-    uint32_t queued = 0;  // those that are not acknowledged yet among them
+    uint64_t inputBytes = 0;  // of those that are not kept
+    uint32_t queued = 0;      // those that are not acknowledged yet among them
     uint32_t running = 0;
     uint32_t ending = 0;  // neither any more, and not kept yet
   };

@@ -153,6 +153,7 @@ kj::Promise<Result<std::shared_ptr<const Content>>> JobServer::content() {
     return Answer(errorAt(ErrorCode::UNSUPPORTED, *record->origin.output, "the result of the job was stored as ",
                           "; read that file"));
   }
+  if (auto refused = newValue.refusal()) return Answer(*refused);
   auto& compute = control.computeContext();
   return compute.threads.quick
       .run([&spool = compute.spool, id = record->origin.id, progress]() { return keptResult(id, progress, spool); })
@@ -169,11 +170,13 @@ kj::Promise<void> JobServer::result(ResultContext context) {
   // `this` lives as long as the call.
   return record->whenEnded().then([this]() { return content(); }).then([this, context](auto content) mutable {
     auto results = context.getResults();
-    if (content.ok()) {
-      results.setValue(newValue(std::move(*content)));
+    // Others may have come between, while it was being opened.
+    auto refused = content.ok() ? newValue.refusal() : content.error();
+    if (!refused) {
+      results.setValue(newValue.make(std::move(*content)));
     } else {
-      rpc::setError(results.initOutcome(), content.error());
-      results.setValue(rpc::failed<schema::Value>(content.error()));
+      rpc::setError(results.initOutcome(), *refused);
+      results.setValue(rpc::failed<schema::Value>(*refused));
     }
   });
 }

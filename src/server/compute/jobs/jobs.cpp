@@ -51,14 +51,25 @@ std::string cursorOf(uint64_t sequence) {
   return cursor;
 }
 
-Status removeInputs(const Spool& spool, const StoredTask& task) {
-  Status status = okStatus();
-  for (auto& name : inputFilesOf(task)) {
-    Status removed = spool.removeFile(name);
-    if (!removed.ok()) status = removed;
+// The input files of a task that is being submitted: removed with it, unless a job has them.
+class SubmittedInputs {
+ public:
+  SubmittedInputs(Jobs& jobs, const StoredTask& task) : jobs(jobs), names(inputFilesOf(task)) {}
+  ~SubmittedInputs() {
+    *unwanted = true;
+    for (auto& name : names) jobs.removeInput(std::move(name));
   }
-  return status;
-}
+  KJ_DISALLOW_COPY(SubmittedInputs);
+
+  // Set when nobody waits any more.
+  const std::shared_ptr<std::atomic<bool>> unwanted = std::make_shared<std::atomic<bool>>(false);
+
+  void handOver() { names.clear(); }
+
+ private:
+  Jobs& jobs;
+  std::vector<std::string> names;
+};
 
 // Calls of the journal's `then` come on its thread; the loop's come on the loop's; all else on any thread. One mutex
 // guards the table and all that is marked so; the journal's and the records' own mutexes are taken within it.
@@ -89,21 +100,33 @@ class JobsImpl final : public Jobs, public JobLoopOwner, public JobControl {
 
   kj::Promise<Result<Record>> submit(std::string grant, StoredTask task, std::string key) override {
     KJ_REQUIRE(isComplete(task), "a task without its operands");
-    if (draining) return Result<Record>(drainingError());
     auto shared = std::make_shared<const StoredTask>(std::move(task));
-    if (key.empty()) return add({std::move(grant), {}, {}, shared});
-    uint64_t inputBytes = 0;
-    for (auto& operand : shared->operands) {
-      if (auto file = std::get_if<InputFile>(&operand)) inputBytes += file->info.bytes;
-    }
-    auto& pool = inputBytes <= QUICK_BYTES ? context.threads.quick : context.threads.bulk;
     // `this` outlives the promises that it hands out.
-    return pool.run([&spool = context.spool, shared]() { return fingerprint(*shared, spool); })
-        .then([this, grant = std::move(grant), key = std::move(key),
-               shared](Result<std::string> print) mutable -> kj::Promise<Result<Record>> {
+    auto inputs = std::make_shared<SubmittedInputs>(*this, *shared);
+    if (draining) return Result<Record>(drainingError());
+    if (key.empty()) return add({std::move(grant), {}, {}, shared, inputs});
+    auto& pool = inputBytesOf(*shared) <= QUICK_BYTES ? context.threads.quick : context.threads.bulk;
+    auto digest = [&spool = context.spool, shared, unwanted = inputs->unwanted]() {
+      return fingerprint(*shared, spool, *unwanted);
+    };
+    return pool.run(kj::mv(digest))
+        .then([this, grant = std::move(grant), key = std::move(key), shared,
+               inputs](Result<std::string> print) mutable -> kj::Promise<Result<Record>> {
           if (!print.ok()) return Result<Record>(print.error());
-          return add({std::move(grant), std::move(key), std::move(*print), shared});
+          return add({std::move(grant), std::move(key), std::move(*print), shared, inputs});
         });
+  }
+
+  void removeInput(std::string name) override {
+    std::lock_guard lock(mutex);
+    removals.push_back(std::move(name));
+    waker->wake();
+  }
+
+  Record known(const std::string& grant, const std::string& key) override {
+    std::lock_guard lock(mutex);
+    Record record = table.byKey(grant, key);
+    return record != nullptr && record->inTable.acknowledged && !gone(*record) ? record : nullptr;
   }
 
   Result<Record> find(std::string_view grant, std::string_view id) override {
@@ -172,20 +195,18 @@ class JobsImpl final : public Jobs, public JobLoopOwner, public JobControl {
     bool ended = hasEnded(job.progress.state);
     if (!ended) job.progress.state = JobState::QUEUED;
     auto record = std::make_shared<JobRecord>(std::move(job.origin), job.progress, context.limits.jobResultTime);
+    auto task = parseStoredTask(job.task);
+    if (!ended && task.ok()) {
+      record->inTable.inputBytes = inputBytesOf(*task);
+      record->inTable.task = std::make_shared<const StoredTask>(std::move(*task));
+    }
     table.insert(record);
     table.enqueue(record);
-    if (ended) {
-      record->inTable.settled = true;
-      table.unqueue(*record);
-      return table.keep(record);
-    }
-    auto task = parseStoredTask(job.task);
-    if (task.ok()) {
-      record->inTable.task = std::make_shared<const StoredTask>(std::move(*task));
-      return;
-    }
+    if (!ended && task.ok()) return;
     table.unqueue(*record);
-    settle(record, JobState::FAILED, task.error());
+    if (!ended) return settle(record, JobState::FAILED, task.error());
+    record->inTable.settled = true;
+    table.keep(record);
   }
 
   Status removeStrays() {
@@ -216,11 +237,12 @@ class JobsImpl final : public Jobs, public JobLoopOwner, public JobControl {
     std::string key;
     std::string fingerprint;
     std::shared_ptr<const StoredTask> task;
+    std::shared_ptr<SubmittedInputs> inputs;
   };
 
-  kj::Promise<Result<Record>> add(Submission submission) {
+  kj::Promise<Result<Record>> add(const Submission& submission) {
     Answer<Result<Record>> answer;
-    std::unique_lock lock(mutex);
+    std::lock_guard lock(mutex);
     if (draining) return Result<Record>(drainingError());
     if (Record known = table.byKey(submission.grant, submission.key)) {
       if (known->origin.fingerprint != submission.fingerprint) {
@@ -230,12 +252,12 @@ class JobsImpl final : public Jobs, public JobLoopOwner, public JobControl {
             {}});
       }
       whenAcknowledged(known, answer.fulfill);
-      lock.unlock();
-      return repeated(kj::mv(answer.promise), submission.task);
+      return kj::mv(answer.promise);
     }
-    Status free = table.mayQueue(submission.grant);
+    Status free = table.mayQueue(submission.grant, inputBytesOf(*submission.task));
     if (!free.ok()) return Result<Record>(free.error());
     Record record = newRecord(submission);
+    submission.inputs->handOver();
     whenAcknowledged(record, answer.fulfill);
     table.insert(record);
     journal->add(record->origin, serialize(*submission.task),
@@ -256,6 +278,7 @@ class JobsImpl final : public Jobs, public JobLoopOwner, public JobControl {
     origin.submitted = wallClock();
     auto record = std::make_shared<JobRecord>(std::move(origin), JobProgress(), context.limits.jobResultTime);
     record->inTable.task = submission.task;
+    record->inTable.inputBytes = inputBytesOf(*submission.task);
     return record;
   }
 
@@ -268,25 +291,13 @@ class JobsImpl final : public Jobs, public JobLoopOwner, public JobControl {
     });
   }
 
-  // What the first submit has brought is used; what this one has brought is not.
-  kj::Promise<Result<Record>> repeated(kj::Promise<Result<Record>> first, std::shared_ptr<const StoredTask> task) {
-    if (inputFilesOf(*task).empty()) return first;
-    return first.then([this, task](Result<Record> record) -> kj::Promise<Result<Record>> {
-      if (!record.ok()) return record;
-      return context.threads.quick.run([&spool = context.spool, task]() { return removeInputs(spool, *task); })
-          .then([record](Status removed) -> Result<Record> {
-            if (!removed.ok()) log::warning("an input stays: ", removed.error().message.c_str());
-            return record;
-          });
-    });
-  }
-
   void acknowledge(const Record& record, const Status& status) {
     std::lock_guard lock(mutex);
     if (status.ok()) {
       table.enqueue(record);
     } else {
       table.erase(*record);
+      for (auto& name : inputFilesOf(*record->inTable.task)) removals.push_back(name);
     }
     for (auto& then : record->inTable.whenAcknowledged) then(status);
     record->inTable.whenAcknowledged.clear();

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,14 +35,17 @@ class Jobs {
                                             JournalOptions options = {});
   virtual ~Jobs() noexcept(false) = default;
 
-  // A name for an InputFile that is to become part of a task. If the task is not submitted it must be removed by the
-  // caller.
+  // A name for an InputFile that is to become part of a task.
   virtual std::string newInputName() = 0;
+  // For one that exists and does not become part of a task after all. Does not wait.
+  virtual void removeInput(std::string name) = 0;
 
-  // Resolves when the job is durable. If the key is known already the input files of `task` are removed. Errors as
-  // Compute.submit has them.
+  // Resolves when the job is durable. Takes over the input files of `task`, which are removed if it is refused, if the
+  // key is known already, or if the promise is dropped too early. Errors as Compute.submit has them.
   virtual kj::Promise<Result<std::shared_ptr<JobRecord>>> submit(std::string grant, StoredTask task,
                                                                  std::string idempotencyKey) = 0;
+  // The acknowledged job with this key, if there is one; null for an empty key. At once.
+  virtual std::shared_ptr<JobRecord> known(const std::string& grant, const std::string& key) = 0;
   // At once. Errors: notFound, expired.
   virtual Result<std::shared_ptr<JobRecord>> find(std::string_view grant, std::string_view id) = 0;
 
@@ -59,9 +63,12 @@ class Jobs {
   // submit() answers shuttingDown, and no queued job is started any more.
   virtual void beginDrain() = 0;
 
-  // The capability for a job. `newValue` makes a Value of a result for the connection that asks; it is kept as long as
-  // the capability. The Jobs must outlive it.
-  using NewValue = std::function<schema::Value::Client(std::shared_ptr<const Content>)>;
+  // How a result becomes a Value of the connection that asks.
+  struct NewValue {
+    std::function<std::optional<Error>()> refusal;  // why the connection may hold no further value, if so
+    std::function<schema::Value::Client(std::shared_ptr<const Content>)> make;
+  };
+  // The capability for a job. `newValue` is kept as long as it. The Jobs must outlive it.
   virtual schema::Job::Client newJob(std::shared_ptr<JobRecord> record, kj::Timer& timer, NewValue newValue) = 0;
 };
 

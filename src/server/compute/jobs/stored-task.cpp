@@ -10,6 +10,7 @@
 #include <capstan/base/text.h>
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/server/compute/jobs/stored-task.capnp.h>
+#include <capstan/server/compute/work.h>
 
 namespace capstan::server::compute {
 
@@ -188,13 +189,14 @@ Result<StoredTask> read(stored::Task::Reader from) {
   return task;
 }
 
-Result<std::string> digestOfFile(const std::string& name, const Spool& spool) {
+Result<std::string> digestOfFile(const std::string& name, const Spool& spool, const std::atomic<bool>& stop) {
   auto file = spool.openFile(name);
   if (!file.ok()) return file.error();
   Hasher hasher(DigestAlgorithm::SHA256);
   std::string chunk(DIGEST_CHUNK_BYTES, '\0');
   uint64_t offset = 0;
   while (true) {
+    if (stop) return cancelledError();
     auto size = (*file)->readAt(offset, chunk.data(), chunk.size());
     if (!size.ok()) return size.error();
     if (*size == 0) return hasher.digest();
@@ -229,11 +231,11 @@ Result<StoredTask> parseStoredTask(std::string_view bytes) {
   return result;
 }
 
-Result<std::string> fingerprint(const StoredTask& task, const Spool& spool) {
+Result<std::string> fingerprint(const StoredTask& task, const Spool& spool, const std::atomic<bool>& stop) {
   StoredTask essence = task;
   for (auto& operand : essence.operands) {
     if (auto file = std::get_if<InputFile>(&operand)) {
-      auto digest = digestOfFile(file->name, spool);
+      auto digest = digestOfFile(file->name, spool, stop);
       if (!digest.ok()) return digest.error();
       file->name = toHex(*digest);
     } else if (auto served = std::get_if<ServedInput>(&operand)) {
@@ -260,6 +262,14 @@ std::vector<std::string> inputFilesOf(const StoredTask& task) {
     if (auto file = std::get_if<InputFile>(&operand)) names.push_back(file->name);
   }
   return names;
+}
+
+uint64_t inputBytesOf(const StoredTask& task) {
+  uint64_t bytes = 0;
+  for (auto& operand : task.operands) {
+    if (auto file = std::get_if<InputFile>(&operand)) bytes += file->info.bytes;
+  }
+  return bytes;
 }
 
 }  // namespace capstan::server::compute

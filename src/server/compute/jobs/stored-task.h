@@ -2,6 +2,7 @@
 // again.
 #pragma once
 
+#include <atomic>
 #include <optional>
 #include <string>
 #include <variant>
@@ -58,12 +59,14 @@ std::string serialize(const StoredTask& task);
 Result<StoredTask> parseStoredTask(std::string_view bytes);
 // What two submits with one idempotency key have to have in common: SHA-256 over the task, with input files by their
 // content's digest. A file of the served folder counts by its path: that it was changed between a submit and its
-// repetition does not make another task of it. Blocks. Errors: those of reading the input files.
-Result<std::string> fingerprint(const StoredTask& task, const Spool& spool);
+// repetition does not make another task of it. Blocks; ends soon when `stop` is set. Errors: those of reading the input
+// files; cancelled.
+Result<std::string> fingerprint(const StoredTask& task, const Spool& spool, const std::atomic<bool>& stop);
 
 // Whether it has as many operands as its kind wants.
 bool isComplete(const StoredTask& task);
 // The names of the spool files that belong to the task.
 std::vector<std::string> inputFilesOf(const StoredTask& task);
+uint64_t inputBytesOf(const StoredTask& task);
 
 }  // namespace capstan::server::compute

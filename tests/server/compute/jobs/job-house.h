@@ -142,11 +142,15 @@ struct JobHouse {
   }
 
   std::shared_ptr<const Content> got;  // by the last result()
+  std::optional<Error> refusal;        // of whoever asks for results
   schema::Job::Client job(std::shared_ptr<JobRecord> record) {
-    return jobs->newJob(std::move(record), io.provider->getTimer(), [this](std::shared_ptr<const Content> content) {
+    Jobs::NewValue newValue;
+    newValue.refusal = [this]() { return refusal; };
+    newValue.make = [this](std::shared_ptr<const Content> content) {
       got = std::move(content);
       return rpc::failed<schema::Value>({ErrorCode::UNSUPPORTED, "not a real one", {}});
-    });
+    };
+    return jobs->newJob(std::move(record), io.provider->getTimer(), std::move(newValue));
   }
 
   SeenStatus status(std::shared_ptr<JobRecord> record) {
@@ -181,6 +185,12 @@ struct JobHouse {
     }
   }
 
+  // A sum of an input file that is five bytes large.
+  StoredTask inputTask() {
+    std::string name = jobs->newInputName();
+    KJ_REQUIRE((*spool->newFile(name, nullptr))->append("5\n20\n").ok());
+    return taskOn(JobKind::SUM, InputFile{name, {ElementType::INT, Encoding::LINES, 2, 5, false}});
+  }
   ServedInput served(const std::string& path, ElementType type, Encoding encoding) {
     auto held = folder->hold(path);
     KJ_REQUIRE(held.ok(), held.error().message.c_str());

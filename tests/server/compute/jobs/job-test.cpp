@@ -190,6 +190,16 @@ TEST_F(JobTest, ResultWaitsForTheEnd) {
   EXPECT_EQ(files::codeIn(waiting.wait(house.waitScope).getOutcome()), ErrorCode::CANCELLED);
 }
 
+TEST_F(JobTest, ResultIsNotOpenedForThoseWhoMayHoldNoFurtherValue) {
+  auto record = house.submit(addTask({1, 2}));
+  house.wait(record);
+  house.refusal = Error{ErrorCode::LIMIT, "too many", {}};
+  ErrorCode code = ErrorCode::UNSET;
+  EXPECT_EQ(house.result(record, &code), "too many");
+  EXPECT_EQ(code, ErrorCode::LIMIT);
+  EXPECT_EQ(house.got, nullptr);
+}
+
 TEST_F(JobTest, DoesNotForgetWhatHasNotEnded) {
   auto record = submitEndless();
   EXPECT_EQ(house.forget(record), ErrorCode::CONFLICT);

@@ -151,6 +151,83 @@ TEST_F(JobsTest, RemovesTheInputsOfARepeatedSubmit) {
   house.turnUntil([&]() { return house.spoolNames().empty(); });
 }
 
+TEST_F(JobsTest, RemovesTheInputsOfSubmitsThatAreRefused) {
+  ComputeLimits limits;
+  limits.jobsRunning = 0;
+  limits.jobsQueued = 1;
+  house.reopen(limits);
+  auto first = house.submit(addTask({1, 2}), "key");
+  EXPECT_EQ(house.trySubmit(house.inputTask(), "key").error().code, ErrorCode::CONFLICT);
+  EXPECT_EQ(house.trySubmit(house.inputTask()).error().code, ErrorCode::LIMIT);
+  house.jobs->beginDrain();
+  EXPECT_EQ(house.trySubmit(house.inputTask()).error().code, ErrorCode::SHUTTING_DOWN);
+  EXPECT_EQ(house.trySubmit(house.inputTask(), "new").error().code, ErrorCode::SHUTTING_DOWN);
+  { auto dropped = house.jobs->submit("owner", house.inputTask(), "other"); }
+  house.turnUntil([&]() { return house.spoolNames().empty(); });
+}
+
+TEST_F(JobsTest, RemovesTheInputsOfASubmitThatCannotBeJournaled) {
+  house.jobs = nullptr;
+  house.open({64 << 10});
+  auto large = house.inputTask();
+  large.label = std::string(100'000, 'x');
+  EXPECT_EQ(house.trySubmit(large).error().code, ErrorCode::NO_SPACE);
+  house.turnUntil([&]() { return house.spoolNames().empty(); });
+}
+
+TEST_F(JobsTest, RefusesMoreInputThanResultsMayHave) {
+  ComputeLimits limits;
+  limits.jobsRunning = 0;
+  limits.jobResultBytes = 12;
+  house.reopen(limits);
+  auto first = house.submit(house.inputTask());
+  house.submit(house.inputTask());
+  auto refused = house.trySubmit(house.inputTask());
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, ErrorCode::QUOTA);
+  EXPECT_THAT(refused.error().message, HasSubstr("store the input as a file"));
+  EXPECT_TRUE(house.trySubmit(house.inputTask(), {}, "guest").ok());
+  EXPECT_TRUE(house.trySubmit(addTask({1, 2})).ok());
+  house.reopen(limits);
+  EXPECT_EQ(house.trySubmit(house.inputTask()).error().code, ErrorCode::QUOTA) << "a later server counts them too";
+  house.cancel(house.find(idOf(*first)));
+  EXPECT_TRUE(house.trySubmit(house.inputTask()).ok());
+}
+
+TEST_F(JobsTest, RemovesFilesLaterWhenThreadsHaveTooMuchToDo) {
+  auto record = house.submit(house.inputTask());
+  house.wait(record);
+  house.turnUntil([&]() { return house.spoolNames().empty(); });
+  auto name = house.inputTask();
+  std::promise<void> gate;
+  auto opened = gate.get_future().share();
+  std::vector<kj::Promise<Status>> waiting;
+  // Two that block the threads, and as many behind them as may wait.
+  for (int i = 0; i < 2; ++i)
+    waiting.push_back(house.quick.run([opened]() -> Status { return opened.wait(), okStatus(); }));
+  house.turnUntil([&]() {
+    waiting.push_back(house.quick.run([]() { return okStatus(); }));
+    return waiting.back().poll(house.waitScope);  // refused
+  });
+  house.jobs->removeInput(inputFilesOf(name).at(0));
+  // What is begun after it was to be removed.
+  auto later = house.submit(addTask({1, 2}));
+  house.turnUntil([&]() { return house.status(later).state == JobState::RUNNING; });
+  house.cancel(later);
+  EXPECT_THAT(house.spoolNames(), SizeIs(1));
+  gate.set_value();
+  house.turnUntil([&]() { return house.spoolNames().empty(); });
+}
+
+TEST_F(JobsTest, KnowsAJobByItsKeyAlone) {
+  auto record = house.submit(addTask({1, 2}), "key");
+  EXPECT_EQ(house.jobs->known("owner", "key"), record);
+  EXPECT_EQ(house.jobs->known("guest", "key"), nullptr);
+  EXPECT_EQ(house.jobs->known("owner", "other"), nullptr);
+  house.submit(addTask({1, 2}));
+  EXPECT_EQ(house.jobs->known("owner", ""), nullptr);
+}
+
 TEST_F(JobsTest, MakesOneJobOfSubmitsThatRaceWithOneKey) {
   constexpr int LOOPS = 4, ROUNDS = 25;
   std::vector<std::vector<std::string>> ids(LOOPS);

@@ -106,7 +106,7 @@ class Fingerprint : public ::testing::Test {
   files::TempFolder temp;
   std::unique_ptr<Spool> spool = std::move(*Spool::open(temp.path()));
   std::string of(const StoredTask& task) {
-    auto result = fingerprint(task, *spool);
+    auto result = fingerprint(task, *spool, false);
     KJ_REQUIRE(result.ok(), result.error().message.c_str());
     return *result;
   }
@@ -124,7 +124,7 @@ TEST_F(Fingerprint, DependsOnWhatInputFilesHoldAndNotOnTheirNames) {
   std::get<InputFile>(task.operands[0]).name = "ghi.input-1";
   EXPECT_NE(of(task), first);
   std::get<InputFile>(task.operands[0]).name = "missing.input-1";
-  EXPECT_FALSE(fingerprint(task, *spool).ok());
+  EXPECT_FALSE(fingerprint(task, *spool, false).ok());
 }
 
 TEST_F(Fingerprint, DependsOnAllElseOfTheTask) {
