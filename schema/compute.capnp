@@ -147,7 +147,7 @@ struct ValueInfo {
 }
 
 interface Value {
-  # What a computation gives. Each method waits until that is there.
+  # What a computation gives. Each method but `progress` waits until that is there.
 
   describe @0 () -> (outcome :Outcome, info :ValueInfo);
 
@@ -161,7 +161,11 @@ interface Value {
 
   save @3 (upload :Upload, encoding :Encoding) -> (outcome :Outcome, entry :Entry);
   # Writes all of it into the upload, as `stream` does, and commits it. Nothing passes through the client if the upload is
-  # one of this server. Returns when the file is durable. Errors: those of stream and of Upload.commit.
+  # one of this server. Returns when the file is durable. Dropping the call's promise stops it, unless it is committing
+  # already. Errors: those of stream and of Upload.commit.
+
+  progress @4 () -> (outcome :Outcome, done :UInt64, total :UInt64, ready :Bool);
+  # How far the computation is: `done` units of its own out of `total` (0: not known yet; it may grow). Returns at once.
 }
 
 struct Task {

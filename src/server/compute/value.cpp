@@ -128,6 +128,15 @@ class ValueServer final : public schema::Value::Server {
         });
   }
 
+  kj::Promise<void> progress(ProgressContext context) override {
+    auto results = context.getResults();
+    results.setDone(node->work()->done.load(std::memory_order_relaxed));
+    results.setTotal(node->work()->total.load(std::memory_order_relaxed));
+    results.setReady(node->ready());
+    if (node->ready() && !node->get().ok()) rpc::setError(results.initOutcome(), node->get().error());
+    return kj::READY_NOW;
+  }
+
  private:
   kj::Own<ComputeScope> scope;
   kj::Own<ValueNode> node;

@@ -367,6 +367,23 @@ TEST(Value, ThatNobodyHoldsAnyMoreIsNotComputedOn) {
   EXPECT_LT(std::chrono::steady_clock::now() - dropped, std::chrono::seconds(2));
 }
 
+TEST(Value, TellsHowFarItsComputationIs) {
+  Computed computed;
+  auto waiting = computed.add(schema::Value::Client(kj::heap<SilentValue>()), 1);
+  EXPECT_FALSE(computed.wait(waiting.progressRequest().send()).getReady());
+  computed.temp.write("numbers", "2\n1\n");
+  auto value = computed.sortFile("numbers", ElementType::INT);
+  EXPECT_EQ(computed.code(value), ErrorCode::UNSET);
+  auto progress = computed.wait(value.progressRequest().send());
+  EXPECT_TRUE(progress.getReady());
+  EXPECT_GT(progress.getTotal(), 0u);
+  EXPECT_EQ(progress.getDone(), progress.getTotal());
+  computed.temp.write("text", "x\n");
+  auto failed = computed.sortFile("text", ElementType::INT);
+  EXPECT_EQ(computed.code(failed), ErrorCode::INVALID_ARGUMENT);
+  EXPECT_EQ(codeIn(computed.wait(failed.progressRequest().send()).getOutcome()), ErrorCode::INVALID_ARGUMENT);
+}
+
 TEST(Value, WhoseReaderGaveUpIsNotComputedOn) {
   Computed computed;
   auto& figures = *computed.computing;
