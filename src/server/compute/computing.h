@@ -26,6 +26,7 @@ struct ComputeLimits {
   uint32_t jobsRunning = 2;              // of one grant; and in all, no more than the threads for long work
   uint32_t jobsQueued = 100;             // of one grant
   uint32_t jobsKept = 1000;              // of one grant, that have ended
+  uint32_t jobDeaths = 5;                // servers that may die while they run one job: then it fails
   uint64_t jobResultBytes = 8ull << 30;  // of one grant
   uint64_t jobResultTime = 24ull * 3600 * 1'000'000'000;  // nanoseconds
 };

@@ -38,27 +38,28 @@ constexpr const char* MIGRATIONS[] = {
     "  error_path BLOB NOT NULL DEFAULT x'');"
     "CREATE TABLE tombstones (number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL, grant_id BLOB NOT NULL,"
     "  buried INTEGER NOT NULL);",
+    "ALTER TABLE jobs ADD COLUMN stops INTEGER NOT NULL DEFAULT 0;",
 };
 constexpr int64_t VERSION = std::size(MIGRATIONS);
 
 constexpr char SELECT_JOBS[] =
     "SELECT sequence, id, grant_id, key, fingerprint, kind, label, output, submitted, task, state, started, ended,"
     "  starts, placing_size, placing_digest, result_type, result_encoding, result_count, result_size, result_single,"
-    "  result, error_code, error_message, error_path FROM jobs ORDER BY sequence";
+    "  result, error_code, error_message, error_path, stops FROM jobs ORDER BY sequence";
 constexpr char INSERT_JOB[] =
     "INSERT INTO jobs (sequence, id, grant_id, key, fingerprint, kind, label, output, submitted, task, state)"
     "  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 constexpr char UPDATE_JOB[] =
     "UPDATE jobs SET state = ?, started = ?, ended = ?, starts = ?, placing_size = ?, placing_digest = ?,"
     "  result_type = ?, result_encoding = ?, result_count = ?, result_size = ?, result_single = ?, result = ?,"
-    "  error_code = ?, error_message = ?, error_path = ?, task = iif(?, x'', task) WHERE sequence = ?";
+    "  error_code = ?, error_message = ?, error_path = ?, stops = ?, task = iif(?, x'', task) WHERE sequence = ?";
 
 // The journal of another folder becomes part of this one: jobs that are known already, or were once, came by an earlier
 // try that was killed before it had removed the file.
 #define CAPSTAN_JOB_COLUMNS                                                                                            \
   "id, grant_id, key, fingerprint, kind, label, output, submitted, task, state, started, ended, starts, placing_size," \
   "  placing_digest, result_type, result_encoding, result_count, result_size, result_single, result, error_code,"      \
-  "  error_message, error_path"
+  "  error_message, error_path, stops"
 constexpr char IMPORT[] =
     "BEGIN IMMEDIATE;"
     "INSERT INTO jobs (sequence, " CAPSTAN_JOB_COLUMNS
@@ -129,6 +130,7 @@ JobJournal::Job jobIn(const Statement& row) {
   progress.error.code = ErrorCode(number());
   progress.error.message = bytes();
   progress.error.path = bytes();
+  progress.stops = uint32_t(number());
   return job;
 }
 
@@ -225,6 +227,7 @@ class Writer {
     change.bind(int64_t(result.type)).bind(int64_t(result.encoding)).bind(int64_t(result.count));
     bindOptional(change.bind(int64_t(result.bytes)).bind(result.single), progress.resultBytes);
     change.bind(int64_t(progress.error.code)).bindBytes(progress.error.message).bindBytes(progress.error.path);
+    change.bind(progress.stops);
     return change.bind(hasEnded(progress.state)).bind(int64_t(sequence)).run();
   }
 

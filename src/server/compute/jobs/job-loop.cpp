@@ -95,7 +95,8 @@ class JobLoop::Loop final : public kj::TaskSet::ErrorHandler {
     auto run = kj::heap<JobRun>(context, timer, store, record, owner.taskOf(*record), note);
     auto position = running.insert(running.end(), {record, kj::mv(run)});
     // `this` outlives `tasks`.
-    tasks.add(position->run->run().then([this, position](Result<JobResult> result) {
+    auto ran = owner.noteStart(record).then([position]() { return position->run->run(); });
+    tasks.add(ran.then([this, position](Result<JobResult> result) {
       bool stopped = !result.ok() && result.error().code == ErrorCode::CANCELLED;
       // What was cancelled before the loop ended is, unless it was not known yet whether it had been done.
       bool cancelled = position->record->cancelled && !position->run->isComparing();

@@ -26,6 +26,8 @@ class JobLoopOwner {
   // The job to be begun next, given a slot already; null if there is none.
   virtual std::shared_ptr<JobRecord> startNext() = 0;
   virtual std::shared_ptr<const StoredTask> taskOf(const JobRecord& record) = 0;
+  // Resolves when the job may begin its work: that it was begun is durable, where that counts.
+  virtual kj::Promise<void> noteStart(std::shared_ptr<JobRecord> record) = 0;
   virtual kj::Promise<Status> notePlacing(std::shared_ptr<JobRecord> record, Placing placing, ContentInfo result) = 0;
   // `abandoned`: it was stopped because the loop ends, and not because somebody wanted it. It has not ended then.
   virtual void ended(std::shared_ptr<JobRecord> record, Result<JobResult> result, bool abandoned) = 0;

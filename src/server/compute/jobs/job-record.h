@@ -47,6 +47,7 @@ class JobRecord {
     std::shared_ptr<const StoredTask> task;  // until it has ended
     uint64_t inputBytes = 0;                 // of its input files
     bool acknowledged = false;               // it is in the journal
+    bool adopted = false;                    // of an earlier server
     bool running = false;                    // it has a slot
     bool settled = false;                    // how it ends is decided, if not yet durable
     std::vector<std::function<void(const Status&)>> whenAcknowledged;

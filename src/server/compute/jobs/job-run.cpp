@@ -1,5 +1,6 @@
 #include <capstan/server/compute/jobs/job-run.h>
 
+#include <capstan/base/log.h>
 #include <capstan/rpc/outcome.h>
 #include <capstan/server/compute/jobs/job-placing.h>
 
@@ -19,7 +20,8 @@ JobRun::JobRun(const ComputeContext& context, kj::Timer& timer, schema::FileStor
       store(kj::mv(store)),
       record(std::move(record)),
       task(std::move(task)),
-      note(std::move(note)) {}
+      note(std::move(note)),
+      comparing(!this->record->progress().placing.digest.empty()) {}
 
 // A job that has not begun on its pool may wait there for long: it is claimed by whoever comes first, the thread that
 // is to run it or stop(). `this` outlives the promise.
@@ -67,13 +69,25 @@ JobRun::Running JobRun::findPlaced(JobProgress before) {
   auto compare = [&context = context, record = record, path = task->output->path, placing = before.placing]() {
     return isPlaced(path, placing, context, record->work);
   };
-  comparing = true;
-  return onPool(pool, kj::mv(compare)).then([this, info = before.result](Result<bool> placed) -> Running {
-    if (!placed.ok()) return Result<JobResult>(placed.error());
+  return onPool(pool, kj::mv(compare)).then([this, before = std::move(before)](Result<bool> placed) mutable -> Running {
+    if (!placed.ok()) return findPlacedLater(std::move(before), placed.error());
     comparing = false;
     if (!*placed && record->cancelled) return Result<JobResult>(cancelledError());
-    if (*placed) return Result<JobResult>(JobResult{info, std::nullopt, nullptr});
+    if (*placed) return Result<JobResult>(JobResult{before.result, std::nullopt, nullptr});
     return open();
+  });
+}
+
+// To run the job without knowing could place its file twice, over what somebody made of it.
+JobRun::Running JobRun::findPlacedLater(JobProgress before, const Error& reason) {
+  if (record->cancelled || reason.code == ErrorCode::CANCELLED) return Result<JobResult>(reason);
+  if (!warned) {
+    log::warning("it cannot be told whether the job ", record->origin.id.c_str(),
+                 " has stored its result, and is looked at again: ", reason.message.c_str());
+  }
+  warned = true;
+  return timer.afterDelay(BUSY_DELAY).then([this, before = std::move(before)]() mutable {
+    return findPlaced(std::move(before));
   });
 }
 

@@ -31,7 +31,7 @@ class JobRun {
   kj::Promise<Result<JobResult>> run();
 
   // Somebody cancelled the job. run() resolves within 100 ms, unless it is placing the file already, or looking whether
-  // a server before it has: then the job is cancelled only if there is no file.
+  // a server before it has: then the job is cancelled only if there is no file, and fails if that cannot be told.
   void cancel();
   // The server ends. The same, but looking is ended too.
   void abandon();
@@ -41,6 +41,7 @@ class JobRun {
   using Running = kj::Promise<Result<JobResult>>;
 
   Running findPlaced(JobProgress before);
+  Running findPlacedLater(JobProgress before, const Error& reason);
   Running open();
   Running compute(std::unique_ptr<OpenedTask> opened);
   Running place(JobResult result);
@@ -58,7 +59,8 @@ class JobRun {
 
   // owned by the loop
   std::shared_ptr<std::atomic<bool>> claim;  // of the job on a pool: true once it has begun, or never will
-  bool comparing = false;                    // with what a server before this one may have placed
+  bool comparing;                            // with what a server before this one may have placed, or about to
+  bool warned = false;                       // that this cannot be told yet
   bool placing = false;                      // too late to stop
   kj::PromiseFulfillerPair<void> stopped = kj::newPromiseAndFulfiller<void>();
 };

@@ -39,12 +39,14 @@ void JobTable::insert(Record record) {
 
 void JobTable::enqueue(Record record) {
   record->inTable.acknowledged = true;
-  queue[record->origin.sequence] = std::move(record);
+  auto& part = record->progress().placing.digest.empty() ? queue : placing;
+  part[record->origin.sequence] = std::move(record);
 }
 
 void JobTable::unqueue(const JobRecord& record) {
   auto& grant = grants[record.origin.grant];
   queue.erase(record.origin.sequence);
+  placing.erase(record.origin.sequence);
   --grant.queued;
   ++grant.ending;
 }
@@ -67,26 +69,31 @@ void JobTable::erase(const JobRecord& record) {
     --unfinishedCount;
   }
   queue.erase(origin.sequence);
+  placing.erase(origin.sequence);
   ids.erase(origin.id);
   auto key = grant.keys.find(origin.key);
   if (key != grant.keys.end() && key->second == hold) grant.keys.erase(key);
   if (grant.jobs.empty()) grants.erase(found);
 }
 
-JobTable::Record JobTable::startNext() {
-  if (running >= slots) return nullptr;
+JobTable::Record JobTable::startNext(bool onlyPlacing) {
+  if (!placing.empty()) return start(placing.begin()->second);
+  if (onlyPlacing || running >= slots) return nullptr;
   for (auto& [sequence, record] : queue) {
-    auto& grant = grants[record->origin.grant];
-    if (grant.running >= limits.jobsRunning) continue;
-    Record started = record;
-    queue.erase(sequence);
-    started->inTable.running = true;
-    --grant.queued;
-    ++grant.running;
-    ++running;
-    return started;
+    if (grants[record->origin.grant].running < limits.jobsRunning) return start(record);
   }
   return nullptr;
+}
+
+JobTable::Record JobTable::start(Record record) {
+  queue.erase(record->origin.sequence);
+  placing.erase(record->origin.sequence);
+  auto& grant = grants[record->origin.grant];
+  record->inTable.running = true;
+  --grant.queued;
+  ++grant.running;
+  ++running;
+  return record;
 }
 
 void JobTable::stopped(JobRecord& record) {

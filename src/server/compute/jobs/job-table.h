@@ -36,8 +36,10 @@ class JobTable {
   // One that is not to be known any more: it is kept, or it was never queued.
   void erase(const JobRecord& record);
 
-  // The job that is to be run next, which is given a slot; null if there is none, or no slot is free.
-  Record startNext();
+  // The job that is to be run next, which is given a slot; null if there is none, or no slot is free. Jobs that a
+  // server died over while it was placing a file come first, and even if no slot is free: they mostly are done.
+  // `onlyPlacing`: no others.
+  Record startNext(bool onlyPlacing = false);
   // The slot is free again.
   void stopped(JobRecord& record);
   // The job, stopped or unqueued, has ended, durably, and is kept from now on.
@@ -78,9 +80,11 @@ class JobTable {
   std::map<std::string, Grant, std::less<>> grants;
   std::unordered_map<std::string, Record> ids;
   std::map<uint64_t, Record> queue;
+  std::map<uint64_t, Record> placing;  // the part of the queue that comes first
   std::deque<JobJournal::Tombstone> tombstones;
   std::unordered_map<std::string, std::string> buriedIds;  // to their grants
 
+  Record start(Record record);
   static uint64_t resultBytes(const JobRecord& record);
 };
 

@@ -1,5 +1,8 @@
 #include <capstan/server/compute/jobs/job-work.h>
 
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -119,11 +122,12 @@ ContentResult sortTask(const StoredTask& task, OpenedTask& opened, const std::st
 }
 
 // Content that is in memory, or in a file without a name, gets into the named one.
-Status copyToResultFile(const Content& content, const std::string& id, const Spool& spool) {
+Status copyToResultFile(const Content& content, const std::string& id, const Spool& spool, const Work& work) {
   auto file = spool.newFile(resultFileOf(id), nullptr);
   if (!file.ok()) return file.error();
   std::string chunk(COMPARE_CHUNK_BYTES, '\0');
   for (uint64_t offset = 0; offset < content.info().bytes;) {
+    if (work.cancelled()) return cancelledError();
     auto size = content.readAt(offset, chunk.data(), chunk.size());
     if (!size.ok()) return size.error();
     if (*size == 0) return Error{ErrorCode::IO, "a result ends before its size", {}};
@@ -149,7 +153,7 @@ Status checkQuota(const ContentInfo& info, const ComputeLimits& limits) {
                {}};
 }
 
-Result<JobResult> keep(const Content& content, const std::string& id, const ComputeContext& context) {
+Result<JobResult> keep(const Content& content, const std::string& id, const ComputeContext& context, const Work& work) {
   JobResult result{content.info(), std::nullopt, nullptr};
   Status status = checkQuota(result.info, context.limits);
   if (!status.ok()) return status.error();
@@ -161,7 +165,7 @@ Result<JobResult> keep(const Content& content, const std::string& id, const Comp
     status = context.spool.removeFile(resultFileOf(id));
   } else {
     if (content.inMemory()) status = context.spool.removeFile(resultFileOf(id));
-    if (status.ok() && content.inMemory()) status = copyToResultFile(content, id, context.spool);
+    if (status.ok() && content.inMemory()) status = copyToResultFile(content, id, context.spool, work);
     if (status.ok()) status = makeDurable(id, context.spool);
   }
   if (!status.ok()) return status.error();
@@ -202,14 +206,58 @@ Result<JobResult> runTask(const StoredTask& task, OpenedTask& opened, const std:
   };
   auto content = compute();
   if (content.ok() && task.output) return JobResult{(*content)->info(), std::nullopt, *content};
-  Result<JobResult> result = content.ok() ? keep(**content, id, context) : content.error();
+  Result<JobResult> result = content.ok() ? keep(**content, id, context, work) : content.error();
   if (!result.ok()) (void)context.spool.removeFile(resultFileOf(id));  // its own error would hide the reason
   return result;
 }
 
+namespace {
+
+// Anything else may be so for a moment, with the file there.
+bool saysThatNoFileIsThere(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::NOT_FOUND:
+    case ErrorCode::NOT_DIRECTORY:
+    case ErrorCode::IS_DIRECTORY:
+    case ErrorCode::INVALID_PATH:
+    case ErrorCode::UNSUPPORTED: return true;  // no plain file
+    default: return false;
+  }
+}
+
+// The folder of an open file that is still there; none if that cannot be told.
+kj::AutoCloseFd folderOf(int fd) {
+  char path[PATH_MAX + 1];
+  std::string link = "/proc/self/fd/" + std::to_string(fd);
+  ssize_t size = readlink(link.c_str(), path, sizeof(path));
+  if (size <= 0 || size_t(size) == sizeof(path)) return {};
+  std::string_view file(path, size_t(size));
+  size_t slash = file.rfind('/');
+  if (slash == std::string_view::npos) return {};
+  kj::AutoCloseFd folder(open(std::string(file.substr(0, slash + 1)).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  struct stat opened {
+  }, named{};
+  bool isThere = folder.get() >= 0 && fstat(fd, &opened) == 0 &&
+                 fstatat(folder, std::string(file.substr(slash + 1)).c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+                 opened.st_ino == named.st_ino && opened.st_dev == named.st_dev;
+  return isThere ? kj::mv(folder) : kj::AutoCloseFd();
+}
+
+// False and errno on failure. Not all of the file system, if that can be helped: that may take minutes.
+bool flushWithFolder(int fd) {
+  auto folder = folderOf(fd);
+  if (folder.get() < 0) return syncfs(fd) == 0;
+  return fsync(fd) == 0 && fsync(folder) == 0;
+}
+
+}  // namespace
+
 Result<bool> isPlaced(const std::string& path, const Placing& placing, const ComputeContext& context, Work& work) {
   auto held = context.folder.hold(path);
-  if (!held.ok()) return false;
+  if (!held.ok()) {
+    if (saysThatNoFileIsThere(held.error().code)) return false;
+    return held.error();
+  }
   struct stat status {};
   if (fstat(held->fd, &status) < 0) return errorFromErrno(errno, "cannot look at", path);
   if (uint64_t(status.st_size) != placing.size) return false;
@@ -225,8 +273,8 @@ Result<bool> isPlaced(const std::string& path, const Placing& placing, const Com
   }
   if (hasher.digest() != placing.digest) return false;
   // The server may have died between the rename and the flush of the folder.
-  if (syncfs(held->fd) < 0) return errorFromErrno(errno, "cannot flush", path);
-  return true;
+  if (flushWithFolder(held->fd)) return true;
+  return errorFromErrno(errno, "cannot flush", path);
 }
 
 Result<std::shared_ptr<const Content>> keptResult(const std::string& id, const JobProgress& progress,

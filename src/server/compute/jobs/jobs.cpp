@@ -45,6 +45,14 @@ Error drainingError() {
   return {ErrorCode::SHUTTING_DOWN, "the server is going away and takes no new jobs; try again later", {}};
 }
 
+Error deadlyError(uint32_t deaths) {
+  return {ErrorCode::IO,
+          "the server ended " + std::to_string(deaths) +
+              " times while it ran this job, without being asked to, perhaps because the job needs more memory than "
+              "there is; it is not begun again",
+          {}};
+}
+
 std::string cursorOf(uint64_t sequence) {
   std::string cursor(sizeof(sequence), '\0');
   memcpy(cursor.data(), &sequence, sizeof(sequence));
@@ -194,17 +202,22 @@ class JobsImpl final : public Jobs, public JobLoopOwner, public JobControl {
     lastSequence = std::max(lastSequence, job.origin.sequence);
     bool ended = hasEnded(job.progress.state);
     if (!ended) job.progress.state = JobState::QUEUED;
+    uint32_t deaths = job.progress.starts - std::min(job.progress.starts, job.progress.stops);
     auto record = std::make_shared<JobRecord>(std::move(job.origin), job.progress, context.limits.jobResultTime);
     auto task = parseStoredTask(job.task);
     if (!ended && task.ok()) {
       record->inTable.inputBytes = inputBytesOf(*task);
       record->inTable.task = std::make_shared<const StoredTask>(std::move(*task));
     }
+    record->inTable.adopted = true;
     table.insert(record);
     table.enqueue(record);
-    if (!ended && task.ok()) return;
+    // One whose file was about to be placed may be done, and to look at that kills nobody.
+    uint32_t most = context.limits.jobDeaths;
+    bool isDeadly = deaths >= (record->progress().placing.digest.empty() ? most : 2 * most);
+    if (!ended && task.ok() && !isDeadly) return;
     table.unqueue(*record);
-    if (!ended) return settle(record, JobState::FAILED, task.error());
+    if (!ended) return settle(record, JobState::FAILED, task.ok() ? deadlyError(deaths) : task.error());
     record->inTable.settled = true;
     table.keep(record);
   }
@@ -307,18 +320,26 @@ class JobsImpl final : public Jobs, public JobLoopOwner, public JobControl {
   // ---- running: on the loop's thread
 
   Record startNext() override {
-    if (draining) return nullptr;
     std::lock_guard lock(mutex);
-    Record record = table.startNext();
+    Record record = table.startNext(draining);
     if (record == nullptr) return nullptr;
     auto progress = record->progress();
     progress.state = JobState::RUNNING;
     progress.started = wallClock();
     ++progress.starts;
-    record->publish(progress);
-    // That it runs need not be known by a later server, which begins it again in any case.
-    journal->update(record->origin.sequence, std::move(progress), [](const Status&) {});
+    record->publish(std::move(progress));
     return record;
+  }
+
+  // A later server begins it again in any case. How often, it has to know of a job that may be what servers die of: not
+  // of one that is begun for the first time, which is not made to wait for the disk.
+  kj::Promise<void> noteStart(Record record) override {
+    Answer<Status> answer;
+    bool waits = record->inTable.adopted;
+    journal->update(record->origin.sequence, record->progress(), answer.fulfill);
+    if (!waits) return kj::READY_NOW;
+    // With a full disk it is begun all the same.
+    return answer.promise.ignoreResult();
   }
 
   std::shared_ptr<const StoredTask> taskOf(const JobRecord& record) override {
@@ -339,7 +360,11 @@ class JobsImpl final : public Jobs, public JobLoopOwner, public JobControl {
 
   void ended(Record record, Result<JobResult> result, bool abandoned) override {
     std::lock_guard lock(mutex);
-    if (abandoned) return;
+    if (abandoned) {
+      auto progress = record->progress();
+      ++progress.stops;
+      return journal->update(record->origin.sequence, std::move(progress), [](const Status&) {});
+    }
     table.stopped(*record);
     waker->wake();
     if (result.ok()) {

@@ -33,6 +33,7 @@ struct JobProgress {
   int64_t started = 0;
   int64_t ended = 0;
   uint32_t starts = 0;
+  uint32_t stops = 0;  // of these, how many were ended by a server that stopped in order
   Placing placing;
   ContentInfo result;                      // DONE, or something is about to be placed
   std::optional<std::string> resultBytes;  // a small result that is kept; else it is a file or was placed

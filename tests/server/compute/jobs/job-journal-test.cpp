@@ -9,6 +9,7 @@
 #include "../../files/temp-folder.h"
 
 #include <capstan/base/log.h>
+#include <capstan/server/compute/jobs/database.h>
 
 namespace capstan::server::compute {
 namespace {
@@ -74,6 +75,7 @@ TEST_F(JobJournalTest, RemembersAllOfAJob) {
   progress.started = 5;
   progress.ended = 6;
   progress.starts = 2;
+  progress.stops = 1;
   progress.placing = {77, "digest"};
   progress.result = {ElementType::INT, Encoding::BINARY, 3, 24, true};
   progress.resultBytes = std::string("\0\1", 2);
@@ -99,6 +101,7 @@ TEST_F(JobJournalTest, RemembersAllOfAJob) {
   EXPECT_EQ(job.progress.started, 5);
   EXPECT_EQ(job.progress.ended, 6);
   EXPECT_EQ(job.progress.starts, 2u);
+  EXPECT_EQ(job.progress.stops, 1u);
   EXPECT_EQ(job.progress.placing.size, 77u);
   EXPECT_EQ(job.progress.placing.digest, "digest");
   EXPECT_EQ(job.progress.result.count, 3u);
@@ -248,6 +251,21 @@ TEST_F(JobJournalTest, LeavesOneOfALaterVersionAlone) {
   ASSERT_FALSE(opened.ok());
   EXPECT_EQ(opened.error().code, ErrorCode::UNSUPPORTED);
   EXPECT_TRUE(std::filesystem::exists(temp / "journal.db"));
+}
+
+TEST_F(JobJournalTest, ReadsOneOfTheFirstVersion) {
+  {
+    Writing writing(temp.path());
+    ASSERT_TRUE(writing.add(1).ok());
+  }
+  {
+    auto database = Database::open(temp / "journal.db");
+    ASSERT_TRUE(database.ok());
+    ASSERT_TRUE(database->execute("ALTER TABLE jobs DROP COLUMN stops; PRAGMA user_version = 1").ok());
+  }
+  Writing writing(temp.path());
+  ASSERT_THAT(writing.contents.jobs, SizeIs(1));
+  EXPECT_EQ(writing.contents.jobs[0].progress.stops, 0u);
 }
 
 TEST_F(JobJournalTest, MayBeReadByItsOwnerOnly) {

@@ -22,7 +22,7 @@ constexpr int SORTED_LINES = 2000;
 
 ComputeLimits noLimits() {
   ComputeLimits limits;
-  limits.jobsQueued = limits.jobsKept = 1'000'000;
+  limits.jobsQueued = limits.jobsKept = limits.jobDeaths = 1'000'000;
   return limits;
 }
 
