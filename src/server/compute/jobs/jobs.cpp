@@ -14,6 +14,7 @@
 #include <capstan/server/compute/jobs/job-loop.h>
 #include <capstan/server/compute/jobs/job-table.h>
 #include <capstan/server/compute/jobs/job.h>
+#include <capstan/server/compute/jobs/submitted-inputs.h>
 
 namespace capstan::server::compute {
 
@@ -58,26 +59,6 @@ std::string cursorOf(uint64_t sequence) {
   memcpy(cursor.data(), &sequence, sizeof(sequence));
   return cursor;
 }
-
-// The input files of a task that is being submitted: removed with it, unless a job has them.
-class SubmittedInputs {
- public:
-  SubmittedInputs(Jobs& jobs, const StoredTask& task) : jobs(jobs), names(inputFilesOf(task)) {}
-  ~SubmittedInputs() {
-    *unwanted = true;
-    for (auto& name : names) jobs.removeInput(std::move(name));
-  }
-  KJ_DISALLOW_COPY(SubmittedInputs);
-
-  // Set when nobody waits any more.
-  const std::shared_ptr<std::atomic<bool>> unwanted = std::make_shared<std::atomic<bool>>(false);
-
-  void handOver() { names.clear(); }
-
- private:
-  Jobs& jobs;
-  std::vector<std::string> names;
-};
 
 // Calls of the journal's `then` come on its thread; the loop's come on the loop's; all else on any thread. One mutex
 // guards the table and all that is marked so; the journal's and the records' own mutexes are taken within it.
