@@ -97,6 +97,34 @@ TEST(Submit, ThatIsDroppedLeavesNoInput) {
   computed.turnUntil([&]() { return computed.computing->figures().jobs == 0 && inputFiles(computed) == 0; });
 }
 
+TEST(Submit, IsHonouredByALaterServerThatHasAnotherFolder) {
+  Computed computed;
+  std::string id;
+  {
+    // A second server of the same folder, which ends before it has begun the job.
+    ComputeLimits limits;
+    limits.jobsRunning = 0;
+    auto second = Computing::open({computed.temp.path(), limits}, *computed.folder);
+    ASSERT_TRUE(second.ok()) << second.error().message;
+    auto compute = (*second)->newCompute(kj::addRef(*computed.scope), computed.io.provider->getTimer());
+    auto request = compute.submitRequest();
+    for (auto operand : request.initTask().initAdd(2)) operand.setInt(21);
+    id = computed.wait(request.send()).getId().cStr();
+  }
+  ASSERT_NE(id, "");
+  computed.disconnect();
+  computed.computing = nullptr;
+  auto later = Computing::open({computed.temp.path(), {}}, *computed.folder);
+  ASSERT_TRUE(later.ok()) << later.error().message;
+  computed.computing = std::move(*later);
+  computed.connect();
+  auto request = computed.compute().findRequest();
+  request.setId(id.c_str());
+  auto found = computed.wait(request.send());
+  ASSERT_EQ(codeIn(found.getOutcome()), ErrorCode::UNSET);
+  EXPECT_EQ(*computed.number(found.getJob().resultRequest().send().getValue()), Number(int64_t(42)));
+}
+
 TEST(Submit, GivesNoResultToAConnectionThatHoldsAsManyValuesAsItMay) {
   ComputeLimits limits;
   limits.values = 2;
