@@ -158,8 +158,8 @@ kj::Promise<Result<Number>> Client::add(std::vector<Number> numbers) {
   return computeNumber(impl->links, originOf(Addition{std::move(numbers)}));
 }
 
-kj::Promise<Result<Number>> Client::reduce(ComputeInput input, Reduction reduction) {
-  return computeNumber(impl->links, originOf(Reducing{std::move(input), reduction}));
+kj::Promise<Result<Number>> Client::reduce(ComputeInput input, Reduction reduction, OnWork onWork) {
+  return computeNumber(impl->links, originOf(Reducing{std::move(input), reduction}), std::move(onWork));
 }
 
 namespace {
@@ -194,13 +194,15 @@ kj::Promise<Result<ComputedValue>> Client::compute(Computation computation) {
 }
 
 kj::Promise<Result<ValueInfo>> Client::computeTo(Computation computation, ByteConsumer& sink, Encoding encoding,
-                                                 std::function<void(const ValueInfo&)> onInfo) {
-  return streamValue(impl->links, originOf(std::move(computation)), sink, encoding, std::move(onInfo));
+                                                 std::function<void(const ValueInfo&)> onInfo, OnWork onWork) {
+  return streamValue(impl->links, originOf(std::move(computation)), sink, encoding, std::move(onInfo),
+                     std::move(onWork));
 }
 
 kj::Promise<Result<Entry>> Client::computeInto(Computation computation, std::string path, UploadSettings settings,
-                                               Encoding encoding) {
-  return saveValue(impl->links, originOf(std::move(computation)), std::move(path), std::move(settings), encoding);
+                                               Encoding encoding, OnWork onWork) {
+  return saveValue(impl->links, originOf(std::move(computation)), std::move(path), std::move(settings), encoding,
+                   std::move(onWork));
 }
 
 kj::Promise<Result<std::string>> Client::submit(Computation computation, JobSettings settings) {

@@ -104,9 +104,10 @@ class Client {
 
   // Computing: see compute.h, and schema/compute.capnp for what each computation does and its errors. Inputs that fit
   // into a message, and stored files, cost one round trip with login and all; dropping the promise stops the
-  // computation. Repeated after a broken connection, unless an input is streamed.
+  // computation. Repeated after a broken connection, unless an input is streamed. `onWork`, if there is one, is called
+  // five times a second from when the input has been sent until the result is there.
   kj::Promise<Result<Number>> add(std::vector<Number> numbers);
-  kj::Promise<Result<Number>> reduce(ComputeInput input, Reduction reduction);
+  kj::Promise<Result<Number>> reduce(ComputeInput input, Reduction reduction, OnWork onWork = {});
   kj::Promise<Result<std::vector<int64_t>>> sort(std::vector<int64_t> numbers, SortSettings settings = {});
   kj::Promise<Result<std::vector<double>>> sort(std::vector<double> numbers, SortSettings settings = {});
   kj::Promise<Result<std::vector<std::string>>> sort(std::vector<std::string> texts, SortSettings settings = {});
@@ -117,11 +118,11 @@ class Client {
   // before the first byte, for which the stream has to wait another round trip.
   kj::Promise<Result<ValueInfo>> computeTo(Computation computation, ByteConsumer& sink,
                                            Encoding encoding = Encoding::UNSET,
-                                           std::function<void(const ValueInfo&)> onInfo = {});
+                                           std::function<void(const ValueInfo&)> onInfo = {}, OnWork onWork = {});
   // The result into a remote file, atomic and durable: nothing of it passes through the client. Of `settings` counts
   // what concerns one file. Not repeated with another expectation than ANY.
   kj::Promise<Result<Entry>> computeInto(Computation computation, std::string path, UploadSettings settings = {},
-                                         Encoding encoding = Encoding::UNSET);
+                                         Encoding encoding = Encoding::UNSET, OnWork onWork = {});
 
   // Jobs, by their ids; they outlive connection and server. A submit that is repeated after a broken connection is the
   // same job. Unknown ids are notFound, forgotten ones expired.

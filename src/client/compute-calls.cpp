@@ -77,15 +77,36 @@ Error brokenResult(const char* what) {
   return {ErrorCode::CORRUPT, std::string("the server answers ") + what + ", which does not fit", {}};
 }
 
+constexpr auto BETWEEN_REPORTS = 200 * kj::MILLISECONDS;
+
+// Asks now and then how far the value is, until it is there.
+kj::Promise<void> reportWork(Links& links, schema::Value::Client value, std::shared_ptr<OnWork> onWork) {
+  return links.clock().afterDelay(BETWEEN_REPORTS).then([&links, value, onWork]() mutable {
+    auto asking = value.progressRequest().send();
+    return asking.then([&links, value, onWork](
+                           capnp::Response<schema::Value::ProgressResults>&& response) mutable -> kj::Promise<void> {
+      if (rpc::errorIn(response.getOutcome()) != nullptr) return kj::READY_NOW;
+      (*onWork)(response.getDone(), response.getTotal());
+      if (response.getReady()) return kj::READY_NOW;
+      return reportWork(links, kj::mv(value), onWork);
+    });
+  });
+}
+
 // Starts the value and hands it to `use`, on each connection that is tried. `use` outlives what it answers.
 template <typename T>
 kj::Promise<Result<T>> withValue(Links& links, Repeat repeat, std::shared_ptr<ValueOrigin> origin,
-                                 kj::Function<kj::Promise<Result<T>>(Connection&, schema::Value::Client)> use) {
-  auto call = [origin, use = kj::mv(use)](Connection& connection) mutable {
+                                 kj::Function<kj::Promise<Result<T>>(Connection&, schema::Value::Client)> use,
+                                 OnWork onWork) {
+  auto report = onWork ? std::make_shared<OnWork>(std::move(onWork)) : nullptr;
+  auto call = [&links, origin, use = kj::mv(use), report](Connection& connection) mutable {
     return origin->start(connection)
-        .then([&connection, &use](Result<schema::Value::Client>&& value) -> kj::Promise<Result<T>> {
+        .then([&links, &connection, &use, report](Result<schema::Value::Client>&& value) -> kj::Promise<Result<T>> {
           if (!value.ok()) return Result<T>(std::move(value).error());
-          return use(connection, kj::mv(*value));
+          if (report == nullptr) return use(connection, kj::mv(*value));
+          // That reports fail is no error: older servers know none, and what else is wrong the call itself tells.
+          auto reporting = reportWork(links, *value, report).eagerlyEvaluate([](kj::Exception&&) {});
+          return use(connection, kj::mv(*value)).attach(kj::mv(reporting));
         });
   };
   return links.run<T>(repeat, kj::mv(call)).then([origin](Result<T>&& result) mutable -> Result<T> {
@@ -191,7 +212,7 @@ std::shared_ptr<ValueOrigin> originOf(Computation computation) {
 
 std::shared_ptr<ValueOrigin> originOfJob(std::string jobId) { return std::make_shared<JobOrigin>(std::move(jobId)); }
 
-kj::Promise<Result<ComputedValue>> readValue(Links& links, std::shared_ptr<ValueOrigin> origin) {
+kj::Promise<Result<ComputedValue>> readValue(Links& links, std::shared_ptr<ValueOrigin> origin, OnWork onWork) {
   Repeat repeat = origin->repeat();
   auto use = [&links](Connection&, schema::Value::Client value) {
     auto reading = value.readRequest().send();
@@ -204,18 +225,19 @@ kj::Promise<Result<ComputedValue>> readValue(Links& links, std::shared_ptr<Value
       return Result<ComputedValue>(std::move(computed));
     });
   };
-  return withValue<ComputedValue>(links, repeat, std::move(origin), kj::mv(use));
+  return withValue<ComputedValue>(links, repeat, std::move(origin), kj::mv(use), std::move(onWork));
 }
 
-kj::Promise<Result<Number>> computeNumber(Links& links, std::shared_ptr<ValueOrigin> origin) {
-  return readValue(links, std::move(origin)).then([](Result<ComputedValue>&& value) -> Result<Number> {
-    if (!value.ok()) return std::move(value).error();
-    auto ints = std::get_if<std::vector<int64_t>>(&value->elements);
-    if (ints != nullptr && ints->size() == 1) return Number(ints->front());
-    auto floats = std::get_if<std::vector<double>>(&value->elements);
-    if (floats != nullptr && floats->size() == 1) return Number(floats->front());
-    return brokenResult("no number");
-  });
+kj::Promise<Result<Number>> computeNumber(Links& links, std::shared_ptr<ValueOrigin> origin, OnWork onWork) {
+  return readValue(links, std::move(origin), std::move(onWork))
+      .then([](Result<ComputedValue>&& value) -> Result<Number> {
+        if (!value.ok()) return std::move(value).error();
+        auto ints = std::get_if<std::vector<int64_t>>(&value->elements);
+        if (ints != nullptr && ints->size() == 1) return Number(ints->front());
+        auto floats = std::get_if<std::vector<double>>(&value->elements);
+        if (floats != nullptr && floats->size() == 1) return Number(floats->front());
+        return brokenResult("no number");
+      });
 }
 
 namespace {
@@ -239,7 +261,8 @@ kj::Promise<Result<ValueInfo>> describeAndStream(Links& links, schema::Value::Cl
 }  // namespace
 
 kj::Promise<Result<ValueInfo>> streamValue(Links& links, std::shared_ptr<ValueOrigin> origin, ByteConsumer& sink,
-                                           Encoding encoding, std::function<void(const ValueInfo&)> onInfo) {
+                                           Encoding encoding, std::function<void(const ValueInfo&)> onInfo,
+                                           OnWork onWork) {
   Repeat repeat = origin->repeat();
   struct State {
     uint64_t taken = 0;
@@ -262,11 +285,11 @@ kj::Promise<Result<ValueInfo>> streamValue(Links& links, std::shared_ptr<ValueOr
     if (state->onInfo) return describeAndStream(links, kj::mv(value), sink, encoding, state->taken, state->onInfo);
     return streamInto(links, kj::mv(value), sink, encoding, state->taken);
   };
-  return withValue<ValueInfo>(links, repeat, std::move(origin), kj::mv(use));
+  return withValue<ValueInfo>(links, repeat, std::move(origin), kj::mv(use), std::move(onWork));
 }
 
 kj::Promise<Result<Entry>> saveValue(Links& links, std::shared_ptr<ValueOrigin> origin, std::string path,
-                                     UploadSettings settings, Encoding encoding) {
+                                     UploadSettings settings, Encoding encoding, OnWork onWork) {
   Repeat repeat = origin->repeat();
   // Where something particular is expected, the first try may have made it untrue.
   if (repeat == Repeat::YES && settings.expectation.kind != Expectation::Kind::ANY) repeat = Repeat::NO;
@@ -281,7 +304,7 @@ kj::Promise<Result<Entry>> saveValue(Links& links, std::shared_ptr<ValueOrigin> 
     return request.send().then(
         [](capnp::Response<schema::Value::SaveResults>&& response) { return entryIn(response); });
   };
-  return withValue<Entry>(links, repeat, std::move(origin), kj::mv(use));
+  return withValue<Entry>(links, repeat, std::move(origin), kj::mv(use), std::move(onWork));
 }
 
 }  // namespace capstan::client

@@ -25,16 +25,18 @@ std::shared_ptr<ValueOrigin> originOf(Computation computation);
 std::shared_ptr<ValueOrigin> originOfJob(std::string jobId);
 
 // A computation with one number as its result. Errors also: corrupt, if the server answers something else.
-kj::Promise<Result<Number>> computeNumber(Links& links, std::shared_ptr<ValueOrigin> origin);
+// `onWork`, here and below, may be empty.
+kj::Promise<Result<Number>> computeNumber(Links& links, std::shared_ptr<ValueOrigin> origin, OnWork onWork = {});
 // The whole value in memory.
-kj::Promise<Result<ComputedValue>> readValue(Links& links, std::shared_ptr<ValueOrigin> origin);
+kj::Promise<Result<ComputedValue>> readValue(Links& links, std::shared_ptr<ValueOrigin> origin, OnWork onWork = {});
 // To a consumer, which must stay valid until the promise resolves or is dropped. Not repeated once the consumer has
 // taken something. `onInfo` may be empty; it is called before the first byte, at the price of a round trip.
 kj::Promise<Result<ValueInfo>> streamValue(Links& links, std::shared_ptr<ValueOrigin> origin, ByteConsumer& sink,
-                                           Encoding encoding, std::function<void(const ValueInfo&)> onInfo = {});
+                                           Encoding encoding, std::function<void(const ValueInfo&)> onInfo = {},
+                                           OnWork onWork = {});
 // Into a remote file: nothing of it passes through the client.
 kj::Promise<Result<Entry>> saveValue(Links& links, std::shared_ptr<ValueOrigin> origin, std::string path,
-                                     UploadSettings settings, Encoding encoding);
+                                     UploadSettings settings, Encoding encoding, OnWork onWork = {});
 
 // Calls on jobs. Each finds its job by its id, in the same round trip.
 kj::Promise<Result<std::string>> submitJob(Links& links, Computation computation, JobSettings settings);

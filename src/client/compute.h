@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <variant>
@@ -70,6 +71,9 @@ struct ValueInfo {
   Encoding encoding = Encoding::UNSET;
   uint64_t bytes = 0;  // in that encoding
 };
+
+// How far a computation is, in units of its own, out of so many (0: not known yet; it may grow).
+using OnWork = std::function<void(uint64_t done, uint64_t total)>;
 
 struct ComputedValue {
   ValueInfo info;

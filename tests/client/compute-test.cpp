@@ -314,6 +314,40 @@ TEST_F(Compute, WaitingForATimeTellsThatTheJobHasNotEnded) {
   EXPECT_LE(server.tree.lastWaitTimeout, 5'000'000'000u);
 }
 
+TEST_F(Compute, TellsHowFarAComputationIsFiveTimesASecond) {
+  auto paf = kj::newPromiseAndFulfiller<void>();
+  computing.valuesHeldUntil = paf.promise.fork();
+  std::vector<uint64_t> reports;
+  auto onWork = [&](uint64_t done, uint64_t total) {
+    EXPECT_EQ(total, 2u);
+    reports.push_back(done);
+  };
+  auto summing = client().reduce(Elements(manyNumbers(3)), Reduction::SUM, onWork).eagerlyEvaluate(nullptr);
+  untilCalled(summing, "reduce", 1);
+  for (int i = 0; i < 1010; ++i) {
+    server.timer.advanceTo(server.timer.now() + 1 * kj::MILLISECONDS);
+    EXPECT_FALSE(summing.poll(waitScope));
+  }
+  EXPECT_THAT(reports, ElementsAre(1u, 1u, 1u, 1u, 1u));
+  paf.fulfiller->fulfill();
+  EXPECT_EQ(std::get<int64_t>(expectOk(run(kj::mv(summing)))), 6);
+  EXPECT_EQ(calls("Value.progress"), 5u) << "nobody asks once it is there";
+}
+
+TEST_F(Compute, GoesOnWithoutReportsWhereTheServerHasNone) {
+  auto paf = kj::newPromiseAndFulfiller<void>();
+  computing.valuesHeldUntil = paf.promise.fork();
+  server.tree.before = [](std::string_view method, std::string_view) -> kj::Maybe<Error> {
+    if (method != "Value.progress") return nullptr;
+    return Error{ErrorCode::UNSUPPORTED, "no such method", {}};
+  };
+  auto onWork = [](uint64_t, uint64_t) { ADD_FAILURE() << "there was no report"; };
+  auto summing = client().reduce(Elements(manyNumbers(3)), Reduction::SUM, onWork).eagerlyEvaluate(nullptr);
+  untilCalled(summing, "Value.progress", 1);
+  paf.fulfiller->fulfill();
+  EXPECT_EQ(std::get<int64_t>(expectOk(run(kj::mv(summing)))), 6);
+}
+
 TEST_F(Compute, WatchingReportsProgressAndAnswersTheEnd) {
   computing.holdJobs = true;
   std::string id = expectOk(run(client().submit(Addition{{int64_t(1), int64_t(2)}})));

@@ -281,7 +281,11 @@ class FakeCompute final : public schema::Compute::Server {
     KJ_IF_MAYBE (error, enterFake(tree, method)) {
       return newFakeValue(tree, Computed(*error));
     }
-    return newFakeValue(tree, start());
+    kj::Promise<Computed> computing = start();
+    KJ_IF_MAYBE (held, tree.computing.valuesHeldUntil) {
+      computing = held->addBranch().then([computing = kj::mv(computing)]() mutable { return kj::mv(computing); });
+    }
+    return newFakeValue(tree, kj::mv(computing));
   }
 
   static kj::Promise<Computed> computed(schema::Task::Reader task) {

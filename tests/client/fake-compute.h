@@ -27,8 +27,9 @@ struct FakeJob {
 struct FakeComputing {
   uint64_t readLimit = 1 << 20;  // bytes that Value.read() answers at most
   uint32_t pageSize = 2;         // jobs that list() answers at once
-  bool holdJobs = false;         // they run until end() is called
-  uint64_t bytesToClient = 0;    // by read() and stream()
+  kj::Maybe<kj::ForkedPromise<void>> valuesHeldUntil;
+  bool holdJobs = false;       // they run until end() is called
+  uint64_t bytesToClient = 0;  // by read() and stream()
   std::vector<std::shared_ptr<FakeJob>> jobs;
 
   FakeJob* find(const std::string& id);

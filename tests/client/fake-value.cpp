@@ -91,7 +91,9 @@ kj::Promise<void> sendTo(schema::ByteSink::Client sink, std::string bytes, uint6
 
 class FakeValue final : public schema::Value::Server {
  public:
-  FakeValue(FakeTree& tree, kj::Promise<Computed> computing) : tree(tree), computed(computing.fork()) {}
+  FakeValue(FakeTree& tree, kj::Promise<Computed> computing) : tree(tree), computed(computing.fork()) {
+    settled = computed.addBranch().then([this](Computed) { ready = true; }).eagerlyEvaluate(nullptr);
+  }
 
   kj::Promise<void> describe(DescribeContext context) override {
     return computed.addBranch().then([context](Computed value) mutable {
@@ -101,6 +103,17 @@ class FakeValue final : public schema::Value::Server {
         rpc::setError(context.getResults().initOutcome(), value.error());
       }
     });
+  }
+
+  kj::Promise<void> progress(ProgressContext context) override {
+    KJ_IF_MAYBE (error, enterFake(tree, "Value.progress")) {
+      return rpc::exceptionFromError(*error);
+    }
+    auto results = context.getResults();
+    results.setDone(ready ? 2 : 1);
+    results.setTotal(2);
+    results.setReady(ready);
+    return kj::READY_NOW;
   }
 
   kj::Promise<void> read(ReadContext context) override {
@@ -153,6 +166,8 @@ class FakeValue final : public schema::Value::Server {
  private:
   FakeTree& tree;
   kj::ForkedPromise<Computed> computed;
+  bool ready = false;
+  kj::Promise<void> settled = nullptr;
 
   static void write(schema::ValueInfo::Builder to, const ValueInfo& info) {
     to.setType(schema::ElementType(info.type));
