@@ -12,6 +12,10 @@ class WithoutAServer(EndToEnd):
                           self.fails(2, "usage", command, "-1", address="127.0.0.1:1").errors)
         self.fails(7, "unreachable", "rm", "--", "-1", address="127.0.0.1:1")
 
+    def test_an_option_that_is_mistyped_is_answered_with_the_nearest(self):
+        outcome = self.fails(2, "usage", "sort", "--unqiue", "1", address="127.0.0.1:1")
+        self.assertIn("there is no option --unqiue; did you mean --unique?", outcome.errors)
+
     def test_a_missing_token_file_is_a_usage_error(self):
         outcome = self.fails(2, "not-found", "--token-file", "none", "ls", address="127.0.0.1:1")
         self.assertIn("none", outcome.errors)

@@ -63,13 +63,15 @@ void addGlobalFlags(OptionTable& table, GlobalFlags& flags) {
   table.duration("--timeout", flags.timeout, "give up after this long");
 }
 
-std::string sentenceOf(const CLI::ParseError& error) {
+std::string sentenceOf(const CLI::ParseError& error, const std::vector<std::string>& options) {
   std::string text = error.what();
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
-    size_t colon = text.find(": ");
-    if (colon != std::string::npos) text = "there is no option " + text.substr(colon + 2);
-  }
-  return escapeForTerminal(text);
+  size_t colon = text.find(": ");
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) == nullptr || colon == std::string::npos)
+    return escapeForTerminal(text);
+  std::string typed = text.substr(colon + 2);
+  text = "there is no option " + typed;
+  std::string nearest = typed.substr(0, 2) == "--" ? nearestName(typed.substr(0, typed.find('=')), options) : "";
+  return escapeForTerminal(nearest.empty() ? text : text + "; did you mean " + nearest + "?");
 }
 
 std::string counted(size_t count, const char* what) {
@@ -271,7 +273,7 @@ Parsed parseWords(const std::vector<Command>& table, const std::vector<std::stri
     invocation.help = true;
     return invocation;
   } catch (const CLI::ParseError& error) {
-    return UsageError{label + sentenceOf(error), hint, json};
+    return UsageError{label + sentenceOf(error, parser.longOptions()), hint, json};
   }
   if (command == nullptr) {
     if (prefix.empty()) return UsageError{"a command is missing", "HELP lists the commands", json};

@@ -111,9 +111,9 @@ std::string statusForPeople(schema::Status::Reader status, const std::string& se
                     number(cache.getEvictions()) + " evictions");
   line("commits", number(status.getCommits()) + ", made durable by " + number(status.getFlushes()) + " flushes");
   if (status.getJobs() + status.getComputations() + status.getValues() > 0) {
-    line("computing", number(status.getJobs()) + " jobs, " + number(status.getComputations()) +
-                          " other computations, " + number(status.getValues()) + " values of " +
-                          formatSize(status.getValueBytes()) + " held");
+    line("computing", number(status.getJobs()) + (status.getJobs() == 1 ? " job, " : " jobs, ") +
+                          number(status.getComputations()) + " other computations, " + number(status.getValues()) +
+                          " values of " + formatSize(status.getValueBytes()) + " held");
   }
   line("memory", formatSize(status.getResidentMemory()));
   return out;

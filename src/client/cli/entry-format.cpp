@@ -32,16 +32,20 @@ char executeLetter(bool execute, bool special, char letter) {
   return execute ? 'x' : '-';
 }
 
-}  // namespace
-
-std::string localTime(int64_t nanoseconds) {
+std::string timeAs(const char* format, int64_t nanoseconds) {
   time_t seconds = nanoseconds / 1'000'000'000 - (nanoseconds % 1'000'000'000 < 0 ? 1 : 0);
   tm broken{};
   std::array<char, 64> buffer{};
   if (localtime_r(&seconds, &broken) == nullptr) return formatTime(nanoseconds);
-  strftime(buffer.data(), buffer.size(), "%Y-%m-%d %H:%M:%S", &broken);
+  strftime(buffer.data(), buffer.size(), format, &broken);
   return buffer.data();
 }
+
+}  // namespace
+
+std::string localTime(int64_t nanoseconds) { return timeAs("%Y-%m-%d %H:%M:%S", nanoseconds); }
+
+std::string zonedTime(int64_t nanoseconds) { return timeAs("%Y-%m-%d %H:%M:%S %z", nanoseconds); }
 
 void writeEntry(JsonWriter& json, const Entry& entry) {
   json.beginObject()

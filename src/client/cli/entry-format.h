@@ -14,6 +14,8 @@ std::string_view nameOf(EntryType type);
 
 // In the reader's own time zone, to the second, as people compare it with their clock.
 std::string localTime(int64_t nanoseconds);
+// The same with the zone: "2026-11-21 09:16:55 +0000".
+std::string zonedTime(int64_t nanoseconds);
 
 // {"path","type","size","mtime","mode","version","cached","target"}; version as hex, target null where it is no
 // symlink.

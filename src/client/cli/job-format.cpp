@@ -88,7 +88,7 @@ std::string stateOf(const client::JobStatus& job) {
 
 std::string jobLine(const client::JobStatus& job) {
   std::string line = escapeForTerminal(job.id) + "  " + padded(stateOf(job), 13) + "  " +
-                     padded(std::string(name(job.kind)), 5) + "  " + localTime(job.submitted);
+                     padded(std::string(name(job.kind)), 5) + "  " + zonedTime(job.submitted);
   return job.label.empty() ? line : line + "  " + escapeForTerminal(job.label);
 }
 
@@ -100,13 +100,14 @@ std::string jobBlock(const client::JobStatus& job) {
   line("id", escapeForTerminal(job.id));
   line("kind", std::string(name(job.kind)));
   if (!job.label.empty()) line("label", escapeForTerminal(job.label));
-  line("submitted", localTime(job.submitted));
-  std::string again = job.starts > 1 ? ", for the " + std::to_string(job.starts) + ". time" : "";
-  if (job.started != 0) line("started", localTime(job.started) + again);
-  if (job.ended != 0) line("ended", localTime(job.ended));
-  if (job.expires != 0) line("kept until", localTime(job.expires));
+  line("submitted", zonedTime(job.submitted));
+  std::string again = job.starts > 1 ? "; begun " + std::to_string(job.starts) + " times" : "";
+  if (job.started != 0) line("started", zonedTime(job.started) + again);
+  if (job.ended != 0) line("ended", zonedTime(job.ended));
+  if (job.expires != 0) line("kept until", zonedTime(job.expires));
   if (job.result) line("result", sizeOf(*job.result));
-  if (!job.output.empty()) line("stored as", escapeForTerminal(job.output));
+  if (!job.output.empty() && job.state == client::JobState::DONE) line("stored as", escapeForTerminal(job.output));
+  if (!job.output.empty() && !job.hasEnded()) line("output", "to be stored as " + escapeForTerminal(job.output));
   if (job.error) line("error", std::string(kebabCase(job.error->code)) + ": " + job.error->message);
   return text;
 }

@@ -17,7 +17,7 @@ std::string jobAsJson(const client::JobStatus& job);
 // "running 45 %", "done"; nothing of the progress where it is not known.
 std::string stateOf(const client::JobStatus& job);
 
-// "ID  running 45 %  sort   2026-11-21 09:16:55  label", in columns; the label escaped for a terminal.
+// "ID  running 45 %  sort   2026-11-21 09:16:55 +0000  label", in columns; the label escaped for a terminal.
 std::string jobLine(const client::JobStatus& job);
 
 // What `job status` prints: the state, and a line for each thing that is known.

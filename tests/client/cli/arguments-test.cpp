@@ -89,6 +89,9 @@ TEST(Arguments, NamesTheCommandThatWasMeant) {
 TEST(Arguments, RefusesWhatDoesNotFitWithASentence) {
   EXPECT_THAT(refused({}), HasSubstr("a command is missing"));
   EXPECT_THAT(refused({"ls", "--nonsense"}), HasSubstr("ls: there is no option --nonsense"));
+  EXPECT_EQ(refused({"ls", "--nonsense"}).find("did you mean"), std::string::npos);
+  EXPECT_THAT(refused({"sort", "--unqiue", "1"}), testing::EndsWith("--unqiue; did you mean --unique?"));
+  EXPECT_THAT(refused({"sort", "--memroy=1MiB", "1"}), testing::EndsWith("did you mean --memory?"));
   EXPECT_THAT(refused({"cat"}), HasSubstr("cat: needs PATH"));
   EXPECT_THAT(refused({"cat", "a", "b"}), HasSubstr("2 operands"));
   EXPECT_THAT(refused({"put", "only-one"}), HasSubstr("LOCAL... REMOTE"));

@@ -136,6 +136,29 @@ TEST(Jobs, BeginWithTheirState) {
   EXPECT_THAT(jobBlock(job), HasSubstr("changed: the file changed"));
 }
 
+TEST(Jobs, SayThatTheyHaveStoredSomethingOnlyOnceTheyHave) {
+  auto job = someJob();
+  job.output = "sorted.txt";
+  EXPECT_THAT(jobBlock(job), HasSubstr("\noutput     to be stored as sorted.txt\n"));
+  job.state = client::JobState::DONE;
+  EXPECT_THAT(jobBlock(job), HasSubstr("\nstored as  sorted.txt\n"));
+  for (auto state : {client::JobState::FAILED, client::JobState::CANCELLED}) {
+    job.state = state;
+    EXPECT_EQ(jobBlock(job).find("sorted.txt"), std::string::npos);
+    EXPECT_THAT(jobAsJson(job), HasSubstr("\"output\":\"sorted.txt\""));
+  }
+}
+
+TEST(Jobs, TellTheZoneOfTimesAndHowOftenTheyWereBegun) {
+  auto job = someJob();
+  EXPECT_THAT(jobBlock(job), testing::ContainsRegex("submitted  2023-11-1[3-5] ..:..:.. [+-][0-9]{4}\n"));
+  EXPECT_THAT(jobLine(job), testing::ContainsRegex("..:..:.. [+-][0-9]{4}  nightly"));
+  job.started = job.submitted;
+  EXPECT_EQ(jobBlock(job).find("begun"), std::string::npos);
+  job.starts = 3;
+  EXPECT_THAT(jobBlock(job), HasSubstr("; begun 3 times\n"));
+}
+
 TEST(Jobs, HaveALineInColumns) {
   auto job = someJob();
   std::string line = jobLine(job);
