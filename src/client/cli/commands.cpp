@@ -53,11 +53,13 @@ std::vector<std::string> wordsOf(int argc, char** argv) {
   return words;
 }
 
-// A descriptor that the parent closed would be given to the next socket, and results written into that.
+// A descriptor that the parent closed would be given to the next socket, and results written into that. Standard output
+// is filled with what cannot be written to, so that results that go nowhere are an error.
 void fillStandardDescriptors() {
   for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (fcntl(fd, F_GETFD) >= 0) continue;
-    if (open("/dev/null", O_RDWR) < 0) return;  // takes the lowest free one, which is this
+    if (open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_RDWR) < 0)
+      return;  // takes the lowest free one, which is this
   }
 }
 
