@@ -3,11 +3,15 @@
 import json
 import math
 import os
+import pty
 import random
+import re
+import signal
 import struct
 import subprocess
+import tempfile
 
-from harness import CAPSTAN, EndToEnd, Server, main
+from harness import CAPSTAN, EndToEnd, Server, eventually, main
 
 
 class Computing(EndToEnd):
@@ -130,6 +134,76 @@ class Sorting(Computing):
         self.assertEqual(self.c("sort", "--type", "int", "--input", "good.txt").text, "-1\n9\n10\n")
         self.assertEqual(self.c("sort", "--input", "good.txt").text, "-1\n10\n9\n", "text unless it is said")
 
+    def test_options_that_say_nothing_about_values_are_refused_by_name(self):
+        self.assertIn("--binary", self.no(2, "usage", "sort", "--binary", "2", "1").errors)
+        self.assertIn("--field", self.no(2, "usage", "sort", "--field", "1", "2", "1").errors)
+        self.assertEqual(self.c("sort", "--field", "2", "a 2", "b 1").text, "b 1\na 2\n")
+        self.c("sort", "--binary", "2", "1", "-o", "out")
+        self.assertEqual(self.server.read("out"), struct.pack("<2q", 1, 2))
+
+    def test_a_pipe_that_nobody_writes_to_holds_up_neither_time_limits_nor_signals(self):
+        path = self.local("pipe")
+        os.mkfifo(path)
+        for verb in ("sort", "sum"):
+            self.no(8, "timed-out", verb, "--input", "pipe", "--timeout", "100ms")
+            for number in (signal.SIGINT, signal.SIGTERM):
+                process = self.spawn(verb, "--input", "pipe", server=self.server)
+                files = "/proc/%d/fd" % process.pid
+                eventually(lambda: path in [os.path.realpath(os.path.join(files, fd)) for fd in os.listdir(files)],
+                           "the pipe is open")
+                process.send_signal(number)
+                process.communicate(timeout=60)
+                self.assertEqual(process.returncode, 128 + number)
+            process = self.spawn(verb, "--input", "pipe", server=self.server)
+            with open(path, "wb") as pipe:
+                pipe.write(b"2\n")
+                pipe.flush()
+                pipe.write(b"2\n")
+            out, err = process.communicate(timeout=60)
+            self.assertEqual((out, err), (b"2\n2\n" if verb == "sort" else b"4\n", b""))
+        self.no(1, "unsupported", "put", "pipe", "x")
+
+    def on_terminal(self, *arguments):
+        """Runs with standard error on a terminal; answers what was drawn there, and the standard output."""
+        parent, child = pty.openpty()
+        command = [CAPSTAN, "--server", self.server.address, "--token-file", self.server.token_file, *arguments]
+        out = tempfile.TemporaryFile()
+        self.addCleanup(out.close)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=child,
+                                   env=dict(self.environment, TERM="xterm"), cwd=self.work)
+        os.close(child)
+        drawn = b""
+        while True:
+            try:
+                data = os.read(parent, 65536)
+            except OSError:
+                break
+            if not data:
+                break
+            drawn += data
+        os.close(parent)
+        self.assertEqual(process.wait(timeout=60), 0, drawn)
+        out.seek(0)
+        return drawn.decode(), out.read()
+
+    def test_progress_is_drawn_on_a_terminal_and_never_goes_back(self):
+        content = b"".join(b"%d.5\n" % (i * 2654435761 % 4294967291) for i in range(200000)) * 32
+        self.server.write("big", content)
+        self.make("big", content)
+        slow = ("--type", "float", "--memory", "1MiB")
+        for arguments in (("sort", "--file", "big", *slow, "-o", "out"), ("sort", "--file", "big", *slow),
+                          ("sort", "--input", "big", *slow, "-o", "out")):
+            drawn, out = self.on_terminal(*arguments)
+            self.assertIn("sort, running", drawn, arguments)
+            work = [line for line in drawn.split("\r") if "sort, running" in line]
+            shares = [int(share) for line in work for share in re.findall(r"(\d+)%", line)]
+            self.assertTrue(shares, drawn)
+            self.assertEqual(shares, sorted(shares))
+            self.assertTrue(drawn.endswith("\r\x1b[J"), "it is taken away again")
+        drawn, out = self.on_terminal("job", "result", self.c("sort", "--file", "big", *slow, "--async").text.strip())
+        self.assertIn("sort, running", drawn)
+        self.assertEqual(len(out), len(content))
+
     def test_large_local_input_is_streamed(self):
         lines = [b"%07d" % (i * 7919 % 1000003) for i in range(300000)]
         content = b"\n".join(lines) + b"\n"
@@ -177,11 +251,12 @@ class Sorting(Computing):
         status = json.loads(outcome.text.splitlines()[-1])
         self.assertEqual((status["jobs"], status["computations"], status["values"]), (0, 0, 0))
 
-    def test_the_standard_output_may_be_closed(self):
+    def test_a_closed_standard_output_is_an_error(self):
         command = '"$0" --server %s --token-file %s sort 2 1 >&-' % (self.server.address, self.server.token_file)
         done = subprocess.run(["sh", "-c", command, CAPSTAN], env=self.environment, stdin=subprocess.DEVNULL,
                               stderr=subprocess.PIPE, cwd=self.work, timeout=60)
-        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"cannot write to standard output", done.stderr)
 
 
 class Reducing(Computing):
@@ -197,12 +272,29 @@ class Reducing(Computing):
         self.assertEqual(self.c("sum", "--type", "int", input=b"").text, "0\n")
         self.assertEqual(self.c("count", input=b"").text, "0\n")
 
+    def test_lines_are_integers_and_what_is_counted_anything_unless_it_is_said(self):
+        self.server.write("numbers", b"10\n9\n-1\n")
+        for verb, stored in (("sum", "18"), ("min", "-1"), ("max", "10"), ("count", "3")):
+            self.assertEqual(self.c(verb, "--file", "numbers").text, stored + "\n")
+            self.assertEqual(self.c(verb, input=b"10\n9\n-1\n").text, stored + "\n")
+        self.assertEqual(self.c("sum", "--type", "float", input=b"1\n0.5\n").text, "1.5\n")
+        self.assertEqual(self.c("count", "a", "b", "").text, "3\n")
+        self.assertEqual(self.c("count", "1", "0.5").text, "2\n")
+        self.assertIn("'a' is not an integer", self.no(2, "usage", "count", "--type", "int", "a").errors)
+
     def test_mistakes_are_named(self):
         self.server.write("numbers", b"10\nx\n")
         self.assertNotIn("--type text", self.no(2, "usage", "sum", "1", "x").errors)
-        self.assertIn("--type text", self.no(2, "usage", "count", "1", "x").errors)
-        outcome = self.no(2, "usage", "sum", "--file", "numbers")
-        self.assertIn("--type", outcome.errors)
+        outcome = self.no(1, "invalid-argument", "sum", "--file", "numbers")
+        self.assertIn("line 2", outcome.errors)
+        self.assertIn("hint: without --type, lines are integers; --type float", outcome.errors)
+        outcome = self.no(2, "usage", "sum", input=b"1\n1.5\n")
+        self.assertIn("standard input, line 2: '1.5' is not an integer; without --type", outcome.errors)
+        self.assertNotIn("without --type", self.no(2, "usage", "sum", "--type", "int", input=b"1.5\n").errors)
+        for verb in ("sum", "min", "max", "count"):
+            self.assertIn("--binary", self.no(2, "usage", verb, "--binary", "1", "2").errors)
+            self.assertIn("int|float" if verb != "count" else "int|float|text", self.c(verb, "--help").text)
+        self.assertNotIn("text", self.c("sum", "--help").text)
         self.no(2, "usage", "sum", "--file", "numbers", "--type", "text")
         self.assertIn("line 2", self.no(1, "invalid-argument", "sum", "--file", "numbers", "--type", "int").errors)
         self.no(1, "invalid-argument", "min", "--type", "int", input=b"")

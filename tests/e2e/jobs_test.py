@@ -1,6 +1,7 @@
 """Jobs: started, watched, waited for, cancelled and forgotten by the command line, over kills of the server."""
 
 import signal
+import subprocess
 
 from harness import EndToEnd, Server, eventually, main
 
@@ -56,6 +57,20 @@ class Jobs(EndToEnd):
         lines = self.c("job", "list").text.splitlines()
         self.assertEqual([line.split()[0] for line in lines], [other, job], "the latest first")
         self.assertIn("three", lines[1])
+
+    def test_an_interrupted_wait_tells_that_the_job_goes_on(self):
+        lines = b"".join(b"%d.5\n" % (i * 2654435761 % 4294967291) for i in range(200000)) * 40
+        self.server.write("big", lines)
+        for verb in ("wait", "result"):
+            job = self.start("sort", "--file", "big", "--type", "float", "--memory", "1MiB")
+            process = self.spawn("job", verb, job, server=self.server, stdin=subprocess.DEVNULL)
+            eventually(lambda: self.c("--json", "status").json["connections"] > 1, "it waits at the server")
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+            self.assertEqual((process.returncode, out), (130, b""))
+            self.assertIn(b"; the job goes on: capstan job wait %s waits for it" % job.encode(), err)
+            self.assertIn(self.c("--json", "job", "status", job).json["state"], ("queued", "running"))
+            self.c("job", "cancel", job)
 
     def test_a_job_stores_its_result(self):
         expected = self.write_lines("in", 20000)

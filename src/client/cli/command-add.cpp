@@ -26,14 +26,15 @@ kj::Promise<int> add(Context& context, std::shared_ptr<ResultOptions> options) {
 Command addCommand() {
   return {"add",
           "A B...",
-          "A B...  integers of 64 bits, added exactly; with a point, an exponent, inf or nan they are doubles",
+          "A B...  integers of 64 bits, added exactly; with a point, an exponent, inf or nan they are doubles,\n"
+          "        added from left to right (sum compensates for what rounding loses)",
           2,
           ANY_NUMBER,
           "add numbers at the server",
           {{"capstan add 2 3", "5"},
            {"capstan add 0.5 -3 1e3", "997.5: with one double among them all are"},
            {"capstan add 1 2 --async", "a job, which prints its id"}},
-          "capstan sum --file REMOTE --type int adds what a stored file holds",
+          "capstan sum --file REMOTE adds what a stored file holds",
           Command::Needs::SERVER,
           true,
           [](OptionTable& table) -> AnyAction {

@@ -58,35 +58,23 @@ int endOf(Context& context, const Result<client::JobStatus>& job) {
   return job->error ? context.output.fail(*job->error) : DONE;
 }
 
-// Feeds reports of a job to the meter, which only knows of things that grow.
-class JobMeter {
- public:
-  explicit JobMeter(Meter& meter) : share(meter.share()) { meter.countWork(); }
-
-  void report(const client::JobStatus& job) {
-    share->fileStarted(std::string(name(job.kind)) + ", " + std::string(name(job.state)), 0);
-    share->total(1, job.workTotal, job.workTotal != 0);
-    if (job.workDone > done) share->advanced(job.workDone - done);
-    done = std::max(done, job.workDone);
-  }
-
- private:
-  std::unique_ptr<client::Progress> share;
-  uint64_t done = 0;
-};
+// Waits with its progress on the terminal.
+kj::Promise<Result<client::JobStatus>> watch(Context& context, const std::string& id) {
+  auto meter = std::make_shared<WorkMeter>(context.meter);
+  auto watching = context.client().watchJob(id, [meter](const client::JobStatus& job) {
+    meter->report(std::string(name(job.kind)) + ", " + std::string(name(job.state)), job.workDone, job.workTotal);
+  });
+  return context.withProgress(kj::mv(watching));
+}
 
 kj::Promise<int> wait(Context& context) {
   const std::string& id = context.operands[1];
-  context.onTimeout = "; the job goes on: capstan job wait " + escapeForTerminal(id) + " waits for it again";
+  context.whenCutOff = "; the job goes on: capstan job wait " + escapeForTerminal(id) + " waits for it again";
   if (!context.showsProgress()) {
     return context.client().waitForJob(id).then(
         [&context](Result<client::JobStatus> job) { return endOf(context, job); });
   }
-  auto meter = std::make_shared<JobMeter>(context.meter);
-  auto watching = context.client().watchJob(id, [meter](const client::JobStatus& job) { meter->report(job); });
-  return context.withProgress(kj::mv(watching)).then([&context](Result<client::JobStatus> job) {
-    return endOf(context, job);
-  });
+  return watch(context, id).then([&context](Result<client::JobStatus> job) { return endOf(context, job); });
 }
 
 kj::Promise<int> printResult(Context& context, const std::string& id) {
@@ -108,15 +96,24 @@ kj::Promise<int> printResult(Context& context, const std::string& id) {
       .attach(kj::mv(printer));
 }
 
-kj::Promise<int> result(Context& context, const ResultOptions& options) {
-  const std::string& id = context.operands[1];
-  context.onTimeout = "; the job goes on: capstan job wait " + escapeForTerminal(id) + " waits for it";
+kj::Promise<int> takeResult(Context& context, const std::string& id, const ResultOptions& options) {
   if (!options.isStored()) return printResult(context, id);
   return context.client()
       .jobResultInto(id, remotePath(*options.output), settingsOfResult())
       .then([&context](Result<Entry> entry) {
         return entry.ok() ? reportStored(context, entry) : failJob(context, entry.error());
       });
+}
+
+kj::Promise<int> result(Context& context, std::shared_ptr<ResultOptions> options) {
+  const std::string& id = context.operands[1];
+  context.whenCutOff = "; the job goes on: capstan job wait " + escapeForTerminal(id) + " waits for it";
+  if (!context.showsProgress()) return takeResult(context, id, *options);
+  return watch(context, id).then([&context, &id, options](Result<client::JobStatus> job) -> kj::Promise<int> {
+    if (!job.ok()) return failJob(context, job.error());
+    context.whenCutOff.clear();
+    return takeResult(context, id, *options);
+  });
 }
 
 kj::Promise<int> cancel(Context& context) {
@@ -150,7 +147,7 @@ kj::Promise<int> job(Context& context, std::shared_ptr<ResultOptions> options) {
   if (context.operands.size() < 2 || context.operands[1].empty())
     return context.usage(verb + " needs the ID of a job; capstan job list shows them");
   if (verb == "wait") return wait(context);
-  if (verb == "result") return result(context, *options);
+  if (verb == "result") return result(context, options);
   if (verb == "cancel") return cancel(context);
   if (verb == "forget") return forget(context);
   return context.client().jobStatus(context.operands[1]).then([&context](Result<client::JobStatus> status) {
@@ -167,7 +164,8 @@ Command jobCommand() {
           "status  all about one; the first word is its state: queued, running, done, failed, cancelled\n"
           "wait    until it has ended; the exit status is what the command itself would have had. After --timeout\n"
           "        it is 8, and the job goes on\n"
-          "result  what it has computed; waits for it\n"
+          "result  what it has computed; waits for it. Results are kept for a day, at most 1,000 jobs and 8 GiB: the\n"
+          "        oldest are forgotten first\n"
           "cancel  end it (exit status 4 if it has ended otherwise)\n"
           "forget  remove what has ended, with its result\n"
           "ID      as --async has printed it",

@@ -12,24 +12,44 @@ struct ReduceFlags {
   ResultOptions result;
 };
 
+// Lines are counted whatever they are; to be added or compared they have to be numbers.
+InputRules rulesOf(client::Reduction reduction) {
+  InputRules rules;
+  rules.valuesAsText = reduction == client::Reduction::COUNT;
+  if (reduction != client::Reduction::COUNT) rules.fileType = ElementType::INT;
+  return rules;
+}
+
+const char* nameOf(client::Reduction reduction) {
+  if (reduction == client::Reduction::MIN) return "min";
+  if (reduction == client::Reduction::MAX) return "max";
+  return reduction == client::Reduction::SUM ? "sum" : "count";
+}
+
 kj::Promise<int> reduceInput(Context& context, const ReduceFlags& flags, client::Reduction reduction,
                              ChosenInput& chosen) {
+  bool isValues = std::holds_alternative<client::Elements>(chosen.input);
+  if (isValues && flags.input.binary) return context.usage("--binary is for files and other input, not for values");
+  bool isAssumedInt = !isValues && isAssumed(flags.input, rulesOf(reduction));
   if (flags.result.async) {
     client::Reducing reducing{std::move(chosen.input), reduction};
     return startJob(context, std::move(reducing), flags.result, Encoding::UNSET);
   }
-  return context.client().reduce(std::move(chosen.input), reduction).then([&context](Result<Number> number) {
-    return number.ok() ? printNumber(context.output, *number) : context.output.fail(number.error());
-  });
+  auto progress = std::make_shared<ComputationProgress>(context, nameOf(reduction), chosen);
+  return context.client()
+      .reduce(std::move(chosen.input), reduction, progress->onWork())
+      .then([&context, progress, isAssumedInt](Result<Number> number) {
+        progress->end();
+        if (number.ok()) return printNumber(context.output, *number);
+        int status = context.output.fail(number.error());
+        if (isAssumedInt && number.error().code == ErrorCode::INVALID_ARGUMENT) context.output.hint(ASSUMED);
+        return status;
+      });
 }
 
 kj::Promise<int> reduce(Context& context, std::shared_ptr<ReduceFlags> flags, client::Reduction reduction) {
   if (auto problem = flags->result.problem()) return context.usage(*problem);
-  bool counts = reduction == client::Reduction::COUNT;
-  if (!counts && flags->input.type == "text") return context.usage("text is no number; --type is int or float here");
-  // Lines are counted whatever they are; to be added or compared they have to be said to be numbers.
-  InputRules rules{counts ? ElementType::TEXT : ElementType::UNSET, false};
-  return chooseInput(context, flags->input, rules)
+  return chooseInput(context, flags->input, rulesOf(reduction))
       .then([&context, flags, reduction](Result<ChosenInput> chosen) -> kj::Promise<int> {
         if (!chosen.ok()) return refuseInput(context, chosen.error());
         auto held = kj::heap<ChosenInput>(kj::mv(*chosen));
@@ -41,26 +61,42 @@ kj::Promise<int> reduce(Context& context, std::shared_ptr<ReduceFlags> flags, cl
 template <client::Reduction REDUCTION>
 AnyAction define(OptionTable& table) {
   auto flags = std::make_shared<ReduceFlags>();
-  flags->input.declare(table);
+  if (REDUCTION == client::Reduction::COUNT) {
+    flags->input.declare(table);
+  } else {
+    flags->input.declare(table, "int|float");
+  }
   flags->result.declareJob(table);
   return [flags](Context& context) { return reduce(context, flags, REDUCTION); };
 }
 
 constexpr const char* OPERAND_HELP =
     "VALUE...  numbers: integers if all of them are\n"
-    "          Without values, --file and --input: lines of standard input";
+    "          Without values, --file and --input: lines of standard input\n"
+    "Lines are integers unless --type says that they are doubles";
+
+constexpr const char* SUM_HELP =
+    "VALUE...  numbers: integers if all of them are\n"
+    "          Without values, --file and --input: lines of standard input\n"
+    "Lines are integers unless --type says that they are doubles. Integers are added exactly; a sum of doubles is\n"
+    "compensated for what rounding loses, while add goes from left to right without";
+
+constexpr const char* COUNT_HELP =
+    "VALUE...  anything\n"
+    "          Without values, --file and --input: lines of standard input\n"
+    "Lines are counted whatever they hold, unless --type says that they have to be numbers";
 
 }  // namespace
 
 Command sumCommand() {
   return {"sum",
           "[VALUE...]",
-          OPERAND_HELP,
+          SUM_HELP,
           0,
           ANY_NUMBER,
           "add up many numbers at the server",
           {{"capstan sum 1 2 3", "6"},
-           {"capstan sum --file sizes.txt --type int", "one number per line, read where it is"},
+           {"capstan sum --file sizes.txt", "one integer per line, read where it is"},
            {"cut -f 3 table | capstan sum --type float", "local lines"}},
           "capstan min, capstan max and capstan count take the same input",
           Command::Needs::SERVER,
@@ -76,7 +112,7 @@ Command minCommand() {
           0,
           ANY_NUMBER,
           "find the smallest of many numbers at the server",
-          {{"capstan min 3 -1 2", "-1"}, {"capstan min --file sizes.txt --type int", "of a stored file"}},
+          {{"capstan min 3 -1 2", "-1"}, {"capstan min --file sizes.txt", "of a stored file"}},
           "capstan max finds the largest",
           Command::Needs::SERVER,
           true,
@@ -91,7 +127,7 @@ Command maxCommand() {
           0,
           ANY_NUMBER,
           "find the largest of many numbers at the server",
-          {{"capstan max 3 -1 2", "3"}, {"capstan max --file sizes.txt --type int", "of a stored file"}},
+          {{"capstan max 3 -1 2", "3"}, {"capstan max --file sizes.txt", "of a stored file"}},
           "capstan sort --desc shows them all in order",
           Command::Needs::SERVER,
           true,
@@ -102,11 +138,12 @@ Command maxCommand() {
 Command countCommand() {
   return {"count",
           "[VALUE...]",
-          OPERAND_HELP,
+          COUNT_HELP,
           0,
           ANY_NUMBER,
           "count values, or lines of a stored file, at the server",
-          {{"capstan count --file server.log", "its lines"},
+          {{"capstan count a b c", "3"},
+           {"capstan count --file server.log", "its lines"},
            {"capstan count --file numbers.bin --type int --binary", "its numbers"}},
           "capstan sort --unique leaves out what is there twice",
           Command::Needs::SERVER,

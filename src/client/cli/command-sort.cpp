@@ -40,13 +40,14 @@ Result<client::SortSettings> settingsOf(const SortFlags& flags) {
   return settings;
 }
 
-kj::Promise<int> print(Context& context, client::Sorting sorting, Encoding encoding) {
-  auto printer = kj::heap<ValuePrinter>(context);
+kj::Promise<int> print(Context& context, client::Sorting sorting, Encoding encoding,
+                       std::shared_ptr<ComputationProgress> progress) {
+  auto printer = kj::heap<ValuePrinter>(context, progress);
   ValuePrinter& p = *printer;
   std::function<void(const client::ValueInfo&)> onInfo;
   if (context.output.json()) onInfo = [&p](const client::ValueInfo& info) { p.begin(info); };
   return context.client()
-      .computeTo(std::move(sorting), p, encoding, onInfo)
+      .computeTo(std::move(sorting), p, encoding, onInfo, progress->onWork())
       .then([&context, &p](Result<client::ValueInfo> info) -> kj::Promise<int> {
         if (!info.ok()) return context.output.fail(info.error());
         return p.end().then([]() { return DONE; });
@@ -59,22 +60,32 @@ kj::Promise<int> sortInput(Context& context, const SortFlags& flags, client::Sor
   Encoding encoding = flags.input.binary ? Encoding::BINARY : Encoding::UNSET;
   if (encoding == Encoding::BINARY && chosen.type == ElementType::TEXT)
     return context.usage("--binary is for numbers: text has no binary form");
+  bool isValues = std::holds_alternative<client::Elements>(chosen.input);
+  if (isValues && flags.input.binary && !flags.result.output)
+    return context.usage("--binary is for files and other input; of values only -o can make a binary file");
+  if (flags.result.async)
+    return startJob(context, client::Sorting{std::move(chosen.input), settings}, flags.result, encoding);
+  auto progress = std::make_shared<ComputationProgress>(context, "sort", chosen);
   client::Sorting sorting{std::move(chosen.input), settings};
-  if (flags.result.async) return startJob(context, std::move(sorting), flags.result, encoding);
   if (!flags.result.isStored()) {
     bool raw = flags.result.output && !context.output.json();
-    return print(context, std::move(sorting), raw ? encoding : Encoding::UNSET);
+    return print(context, std::move(sorting), raw ? encoding : Encoding::UNSET, progress);
   }
   return context.client()
-      .computeInto(std::move(sorting), remotePath(*flags.result.output), settingsOfResult(), encoding)
-      .then([&context](Result<Entry> entry) { return reportStored(context, entry); });
+      .computeInto(std::move(sorting), remotePath(*flags.result.output), settingsOfResult(), encoding,
+                   progress->onWork())
+      .then([&context, progress](Result<Entry> entry) {
+        progress->end();
+        return reportStored(context, entry);
+      });
 }
 
 kj::Promise<int> sort(Context& context, std::shared_ptr<SortFlags> flags) {
   if (auto problem = flags->result.problem()) return context.usage(*problem);
   auto settings = settingsOf(*flags);
   if (!settings.ok()) return context.usage(settings.error().message);
-  InputRules rules{ElementType::TEXT, flags->field.has_value()};
+  InputRules rules;
+  rules.asText = flags->field.has_value();
   return chooseInput(context, flags->input, rules)
       .then([&context, flags, settings = *settings](Result<ChosenInput> chosen) -> kj::Promise<int> {
         if (!chosen.ok()) return refuseInput(context, chosen.error());
@@ -113,7 +124,9 @@ Command sortCommand() {
             table.flag("-u,--unique", flags->unique, "of equal elements only the first");
             table.number("--field", flags->field, "sort lines by this field, counted from 1");
             table.text("--separator", flags->separator, "C", "what separates fields (default: blanks and tabs)");
-            table.size("--memory", flags->memory, "what the server may use before it goes to disk");
+            table.size(
+                "--memory", flags->memory,
+                "what the server may use before it goes to disk; a line may take an eighth of it, at most 16 MiB");
             table.text("-o,--output", flags->result.output, "REMOTE",
                        "store the result as this file; - is standard output, with --binary in binary");
             flags->result.declareJob(table);

@@ -1,6 +1,7 @@
 #include <capstan/client/cli/compute-operands.h>
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -110,42 +111,56 @@ class FileSource final : public client::ByteProducer {
   DescriptorSource source;
 };
 
-Result<kj::Own<client::ByteProducer>> openInput(Context& context, const std::string& path) {
+struct OpenedInput {
+  kj::Own<client::ByteProducer> source;
+  std::optional<uint64_t> bytes = {};
+};
+
+Result<OpenedInput> openInput(Context& context, const std::string& path) {
   if (path == "-") {
     if (!context.stdinIsFree()) return wrong("- is not possible here: standard input holds the commands");
-    return kj::Own<client::ByteProducer>(kj::heap<DescriptorSource>(STDIN_FILENO, context.port()));
+    return OpenedInput{kj::heap<DescriptorSource>(STDIN_FILENO, context.port())};
   }
   if (path.empty()) return wrong("the name of the --input is empty");
-  int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return errorFromErrno(errno, "cannot read", path);
-  return kj::Own<client::ByteProducer>(kj::heap<FileSource>(kj::AutoCloseFd(fd), context.port(), path));
+  // O_NONBLOCK: opening a pipe must not wait for its writer. What else there is has to be read as it always is.
+  kj::AutoCloseFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat status;
+  if (fd.get() < 0 || fstat(fd, &status) != 0) return errorFromErrno(errno, "cannot read", path);
+  if (!S_ISFIFO(status.st_mode) && fcntl(fd, F_SETFL, O_RDONLY) != 0) return errorFromErrno(errno, "cannot read", path);
+  OpenedInput opened{kj::heap<FileSource>(kj::mv(fd), context.port(), path)};
+  if (S_ISREG(status.st_mode) && status.st_size > 0) opened.bytes = status.st_size;
+  return kj::mv(opened);
 }
 
-// A type for what is no value; UNSET with an error.
+// A type for what is no value.
 Result<ElementType> typeOfFile(const InputOptions& options, InputRules rules) {
   ElementType type = options.type ? *parseElementType(*options.type) : rules.fileType;
   if (options.binary && (!options.type || type == ElementType::TEXT))
     return wrong("--binary needs --type int or --type float: text has no binary form");
-  if (type == ElementType::UNSET) return wrong("--type int or --type float has to say what numbers the input holds");
   return type;
 }
 
 kj::Promise<Result<ChosenInput>> localInput(Context& context, const std::string& path, ElementType type,
-                                            Encoding encoding, bool asText) {
+                                            Encoding encoding, bool asText, std::string advice) {
   auto opened = openInput(context, path);
   if (!opened.ok()) return Result<ChosenInput>(std::move(opened).error());
   ElementType sentAs = asText ? ElementType::TEXT : type;
-  ChosenInput chosen{client::StreamedInput{opened->get(), sentAs, encoding}, type, kj::mv(*opened)};
+  client::ByteProducer* source = opened->source.get();
+  ChosenInput chosen{client::StreamedInput{source, sentAs, encoding}, type, kj::mv(opened->source), opened->bytes};
   if (sentAs == ElementType::TEXT) return Result<ChosenInput>(kj::mv(chosen));
   std::string name = path == "-" ? "standard input" : escapeForTerminal(path);
   auto checked = kj::heap<CheckedSource>(kj::mv(chosen.source), LineChecker(type, encoding, name));
-  CheckedSource& source = *checked;
-  return source.prepare().then(
-      [checked = kj::mv(checked), type, encoding](Status status) mutable -> Result<ChosenInput> {
-        if (!status.ok()) return std::move(status).error();
-        client::StreamedInput streamed{checked.get(), type, encoding};
-        return ChosenInput{streamed, type, kj::mv(checked)};
-      });
+  CheckedSource& checking = *checked;
+  return checking.prepare().then([checked = kj::mv(checked), type, encoding, bytes = chosen.bytes,
+                                  advice = std::move(advice)](Status status) mutable -> Result<ChosenInput> {
+    if (!status.ok()) {
+      Error error = std::move(status).error();
+      if (error.code == ErrorCode::INVALID_ARGUMENT) error.message += advice;
+      return error;
+    }
+    client::StreamedInput streamed{checked.get(), type, encoding};
+    return ChosenInput{streamed, type, kj::mv(checked), bytes};
+  });
 }
 
 }  // namespace
@@ -212,38 +227,56 @@ Status LineChecker::check(std::string_view line) {
   return wrong(name + ", line " + std::to_string(lines) + ": " + whatIsWrong(line, type));
 }
 
-void InputOptions::declare(OptionTable& table) {
-  table.choice("--type", type, "int|float|text", "what the elements are");
+void InputOptions::declare(OptionTable& table, const char* types) {
+  table.choice("--type", type, types, "what the elements are");
   table.text("--file", file, "REMOTE", "read this stored file, where it is");
   table.text("--input", input, "LOCAL", "read this local file, or - for standard input, and send it");
   table.flag("--binary", binary, "files and local input hold 8 bytes for each number, little-endian");
 }
+
+namespace {
+
+bool areNumbers(const std::vector<std::string>& words) {
+  return std::all_of(words.begin(), words.end(), [](auto& word) { return parseNumber(word).has_value(); });
+}
+
+Result<ChosenInput> chooseValues(const std::vector<std::string>& words, const InputOptions& options, InputRules rules) {
+  ElementType type = options.type ? *parseElementType(*options.type) : ElementType::UNSET;
+  if (options.binary && type == ElementType::TEXT) return wrong("--binary is for numbers: text has no binary form");
+  if (rules.asText && areNumbers(words)) return wrong("--field is for lines of fields, and these values are numbers");
+  bool asText = rules.asText || (rules.valuesAsText && type == ElementType::UNSET);
+  auto elements = valueOperands(words, asText ? ElementType::TEXT : type);
+  if (!elements.ok()) {
+    bool mayBeText = type == ElementType::UNSET && rules.fileType == ElementType::TEXT;
+    return wrong(elements.error().message + (mayBeText ? "; --type text takes words" : ""));
+  }
+  ElementType found = rules.asText ? type : client::typeOf(*elements);
+  return ChosenInput{std::move(*elements), found, {}};
+}
+
+}  // namespace
 
 kj::Promise<Result<ChosenInput>> chooseInput(Context& context, const InputOptions& options, InputRules rules) {
   auto refused = [](std::string sentence) { return Result<ChosenInput>(wrong(std::move(sentence))); };
   auto& words = context.operands;
   int inputs = !words.empty() + options.file.has_value() + options.input.has_value();
   if (inputs > 1) return refused("takes one input: values, --file or --input");
-  if (!words.empty()) {
-    ElementType type = options.type ? *parseElementType(*options.type) : ElementType::UNSET;
-    if (options.binary && type == ElementType::TEXT) return refused("--binary is for numbers: text has no binary form");
-    auto elements = valueOperands(words, rules.asText ? ElementType::TEXT : type);
-    if (!elements.ok()) {
-      bool mayBeText = type == ElementType::UNSET && rules.fileType == ElementType::TEXT;
-      return refused(elements.error().message + (mayBeText ? "; --type text takes words" : ""));
-    }
-    ElementType found = rules.asText ? type : client::typeOf(*elements);
-    return Result<ChosenInput>(ChosenInput{std::move(*elements), found, {}});
-  }
+  if (!words.empty()) return chooseValues(words, options, rules);
   bool wantsStdin = inputs == 0;
   if (wantsStdin && (!context.stdinIsFree() || isatty(STDIN_FILENO)))
     return refused("needs values, --file REMOTE or --input LOCAL");
   auto type = typeOfFile(options, rules);
   if (!type.ok()) return Result<ChosenInput>(std::move(type).error());
   Encoding encoding = options.binary ? Encoding::BINARY : Encoding::LINES;
-  if (!options.file) return localInput(context, options.input.value_or("-"), *type, encoding, rules.asText);
+  if (!options.file)
+    return localInput(context, options.input.value_or("-"), *type, encoding, rules.asText,
+                      isAssumed(options, rules) ? "; " + std::string(ASSUMED) : std::string());
   client::RemoteInput remote{remotePath(*options.file), rules.asText ? ElementType::TEXT : *type, encoding};
   return Result<ChosenInput>(ChosenInput{std::move(remote), *type, {}});
+}
+
+bool isAssumed(const InputOptions& options, InputRules rules) {
+  return !options.type && rules.fileType == ElementType::INT;
 }
 
 int refuseInput(Context& context, const Error& error) {

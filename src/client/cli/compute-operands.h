@@ -48,13 +48,15 @@ struct InputOptions {
   std::optional<std::string> input;
   bool binary = false;
 
-  void declare(OptionTable& table);
+  // `types` are the choices of --type.
+  void declare(OptionTable& table, const char* types = "int|float|text");
 };
 
 // How the command wants files and local input to be read where no --type says it.
 struct InputRules {
-  ElementType fileType = ElementType::UNSET;  // UNSET: --type has to be given
-  bool asText = false;                        // whatever the type: the command takes numbers out of lines by itself
+  ElementType fileType = ElementType::TEXT;  // INT: an error says that it was assumed
+  bool asText = false;                       // whatever the type: the command takes numbers out of lines by itself
+  bool valuesAsText = false;                 // values without --type are words
 };
 
 // What the computation gets, and what has to live as long as its promise.
@@ -62,12 +64,17 @@ struct ChosenInput {
   client::ComputeInput input;
   ElementType type = ElementType::UNSET;
   kj::Own<client::ByteProducer> source;
+  std::optional<uint64_t> bytes = {};  // of a local file
 };
 
 // The one input of VALUES, --file, --input, or standard input. Numbers of local input up to 64 MiB are checked before
 // this resolves, those behind them piece by piece before they are sent. Errors: invalidArgument for what is a usage
 // error, and those of opening a local file.
 kj::Promise<Result<ChosenInput>> chooseInput(Context& context, const InputOptions& options, InputRules rules);
+
+// Whether lines are taken as integers although nobody has said that they are, and what an error says about that then.
+bool isAssumed(const InputOptions& options, InputRules rules);
+inline constexpr const char* ASSUMED = "without --type, lines are integers; --type float takes other numbers";
 
 // Prints why an input cannot be, answers the exit status.
 int refuseInput(Context& context, const Error& error);

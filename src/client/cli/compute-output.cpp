@@ -42,7 +42,48 @@ int printNumber(Output& output, const Number& number) {
   return DONE;
 }
 
-ValuePrinter::ValuePrinter(Context& context) : context(context), sink(context.output, context.port()) {}
+namespace {
+
+// Tells how much is read.
+class CountedSource final : public client::ByteProducer {
+ public:
+  CountedSource(kj::Own<client::ByteProducer> source, std::shared_ptr<WorkMeter> meter)
+      : source(kj::mv(source)), meter(std::move(meter)) {}
+
+  kj::Promise<Result<size_t>> read(char* buffer, size_t size) override {
+    return source->read(buffer, size).then([this](Result<size_t> got) {
+      if (got.ok()) meter->sent(*got);
+      return got;
+    });
+  }
+
+ private:
+  kj::Own<client::ByteProducer> source;
+  std::shared_ptr<WorkMeter> meter;
+};
+
+}  // namespace
+
+ComputationProgress::ComputationProgress(Context& context, std::string kind, ChosenInput& chosen)
+    : kind(std::move(kind)) {
+  if (!context.showsProgress()) return;
+  meter = std::make_shared<WorkMeter>(context.meter);
+  if (auto streamed = std::get_if<client::StreamedInput>(&chosen.input)) {
+    meter->sending(chosen.bytes);
+    chosen.source = kj::heap<CountedSource>(kj::mv(chosen.source), meter);
+    streamed->source = chosen.source.get();
+  }
+  line = context.startProgress();
+}
+
+client::OnWork ComputationProgress::onWork() const {
+  if (meter == nullptr) return {};
+  return
+      [meter = meter, what = kind + ", running"](uint64_t done, uint64_t total) { meter->report(what, done, total); };
+}
+
+ValuePrinter::ValuePrinter(Context& context, std::shared_ptr<ComputationProgress> progress)
+    : context(context), sink(context.output, context.port()), progress(std::move(progress)) {}
 
 void ValuePrinter::begin(const client::ValueInfo& about) {
   info = about;
@@ -56,6 +97,7 @@ void ValuePrinter::begin(const client::ValueInfo& about) {
 }
 
 kj::Promise<void> ValuePrinter::end() {
+  endProgress();
   if (!context.output.json()) return kj::READY_NOW;
   if (!begun.empty()) addAsJson(begun);
   begun.clear();
@@ -64,6 +106,7 @@ kj::Promise<void> ValuePrinter::end() {
 }
 
 kj::Promise<Status> ValuePrinter::write(std::string_view bytes) {
+  endProgress();
   if (!context.output.json()) return sink.write(bytes);
   // The text of the write before is done with.
   while (!bytes.empty()) {
@@ -85,6 +128,7 @@ kj::Promise<Status> ValuePrinter::write(std::string_view bytes) {
 }
 
 kj::Promise<Status> ValuePrinter::skip(uint64_t zeros) {
+  endProgress();
   if (!context.output.json()) return sink.skip(zeros);
   begun.append(zeros, '\0');
   return okStatus();

@@ -2,9 +2,11 @@
 // same for `sort`, `sum` and its like, and `job result`.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 
+#include <capstan/client/cli/compute-operands.h>
 #include <capstan/client/cli/context.h>
 #include <capstan/client/cli/json.h>
 #include <capstan/client/cli/standard-streams.h>
@@ -18,10 +20,28 @@ void writeNumber(JsonWriter& json, const Number& number);
 // The number alone, or {"value","type"}. Answers DONE.
 int printNumber(Output& output, const Number& number);
 
+// The progress of a computation that the command waits for, on the terminal if there is one: first that of its local
+// input, then that of its work.
+class ComputationProgress {
+ public:
+  // Counts what is read of a local input from now on. `kind` is for people. The context must outlive it.
+  ComputationProgress(Context& context, std::string kind, ChosenInput& chosen);
+  // For the call; empty where nothing is drawn.
+  client::OnWork onWork() const;
+  // Takes the line away for good.
+  void end() { line = nullptr; }
+
+ private:
+  const std::string kind;
+  std::shared_ptr<WorkMeter> meter;
+  kj::Own<kj::Refcounted> line;
+};
+
 // Prints elements that come as lines; with --json {"type","count","values"}, or {"value","type"} of a single number.
 class ValuePrinter final : public client::ByteConsumer {
  public:
-  explicit ValuePrinter(Context& context);
+  // `progress`, if there is one, ends with the first byte.
+  explicit ValuePrinter(Context& context, std::shared_ptr<ComputationProgress> progress = {});
 
   // To be called before the first byte where output is JSON.
   void begin(const client::ValueInfo& info);
@@ -34,11 +54,15 @@ class ValuePrinter final : public client::ByteConsumer {
  private:
   Context& context;
   OutputSink sink;
+  std::shared_ptr<ComputationProgress> progress;
   client::ValueInfo info;
   std::string begun;  // a line whose end has not come yet
   std::string ready;  // JSON text that is being written
   bool first = true;
 
+  void endProgress() {
+    if (progress != nullptr) progress->end();
+  }
   void addAsJson(std::string_view line);
 };
 

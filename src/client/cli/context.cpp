@@ -12,6 +12,8 @@ namespace {
 
 constexpr uint64_t DEFAULT_REDRAW = 200;  // milliseconds, so that a stalled transfer is seen to stall
 
+constexpr int FIRST_SIGNAL = 128;  // statuses above it tell of a signal
+
 struct ForEachState : public kj::Refcounted {
   size_t next = 0;
   size_t count;
@@ -37,7 +39,7 @@ kj::Promise<int> timeLimit(Context& context) {
   uint64_t limit = std::min<uint64_t>(*context.flags.timeout, INT64_MAX);
   return context.timer().afterDelay(int64_t(limit) * kj::NANOSECONDS).then([&context, limit]() {
     return context.output.fail(
-        {ErrorCode::TIMED_OUT, "the command was not done after " + formatDuration(limit) + context.onTimeout, {}});
+        {ErrorCode::TIMED_OUT, "the command was not done after " + formatDuration(limit) + context.whenCutOff, {}});
   });
 }
 
@@ -59,6 +61,12 @@ int Context::usage(std::string_view message) {
   output.complain("usage", std::string(commandName) + ": " + std::string(message));
   output.hint(std::string("capstan ") + commandName + " --help tells more");
   return USAGE;
+}
+
+int Context::ended(int status) {
+  if (status > FIRST_SIGNAL && !whenCutOff.empty())
+    output.complain(kebabCase(ErrorCode::CANCELLED), "the command was interrupted" + whenCutOff);
+  return status;
 }
 
 // The drawn line, and the beat that redraws it also when nothing moves.

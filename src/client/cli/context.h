@@ -30,8 +30,8 @@ class Context {
   const GlobalFlags flags;
   Output output;
   Meter meter;  // of the transfers of this command
-  // Set by a command: what the sentence about a time limit ends with.
-  std::string onTimeout;
+  // Set by a command: what the sentence about a time limit, or about a signal, ends with.
+  std::string whenCutOff;
 
   client::Client& client();
   kj::Timer& timer() { return parts.io.provider->getTimer(); }
@@ -42,10 +42,16 @@ class Context {
   // A command line that was understood too late to be wrong: prints the sentence, answers USAGE.
   int usage(std::string_view message);
 
-  // Whether withProgress() draws anything.
+  // To be called with the exit status once the action is over: if a signal ended it, tells what goes on all the same.
+  // Answers the status.
+  int ended(int status);
+
+  // Whether progress is drawn.
   bool showsProgress() const;
 
   // Draws the meter while `work` goes on, where progress is wanted and there is a terminal to draw it on.
+  // The line is there until what is answered is dropped; null where there is none.
+  kj::Own<kj::Refcounted> startProgress();
   template <typename T>
   kj::Promise<T> withProgress(kj::Promise<T> work) {
     auto line = startProgress();
@@ -57,8 +63,6 @@ class Context {
   class RunningProgress;
   Parts parts;
   const char* commandName;
-
-  kj::Own<kj::Refcounted> startProgress();
 };
 
 // Runs an action to its end, its timeout, or the end of standard output, whichever comes first; whatever it throws

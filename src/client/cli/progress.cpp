@@ -218,6 +218,38 @@ ProgressState Meter::state() const {
   return state;
 }
 
+void Meter::startOver(bool isWork) {
+  counts = {};
+  counts.isWork = isWork;
+  moved = 0;
+  samples.clear();
+}
+
+WorkMeter::WorkMeter(Meter& meter) : meter(meter) { begin(true); }
+
+void WorkMeter::begin(bool work) {
+  share = nullptr;
+  meter.startOver(work);
+  share = meter.share();
+  isWorking = work;
+}
+
+void WorkMeter::sending(std::optional<uint64_t> bytes) {
+  begin(false);
+  share->total(1, bytes.value_or(0), bytes.has_value());
+}
+
+void WorkMeter::report(std::string_view what, uint64_t done, uint64_t total) {
+  constexpr uint64_t WHOLE = 1'000'000;
+  if (!isWorking) begin(true);
+  share->fileStarted(what, 0);
+  if (total == 0) return;
+  share->total(1, WHOLE, true);
+  uint64_t reached = uint64_t(std::min(1.0, double(done) / double(total)) * WHOLE);
+  if (reached > shown) share->advanced(reached - shown);
+  shown = std::max(shown, reached);
+}
+
 ProgressLine::ProgressLine(Screen& screen, const Meter& meter, Clock clock)
     : screen(screen), meter(meter), clock(std::move(clock)), begin(this->clock()), before(screen.setTransient(this)) {}
 

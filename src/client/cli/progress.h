@@ -53,8 +53,8 @@ class Meter {
 
   ProgressState state() const;
 
-  // What is counted from now on are units that mean nothing to people.
-  void countWork() { counts.isWork = true; }
+  // Begins to count anew; with `isWork` units that mean nothing to people. No share may be left.
+  void startOver(bool isWork);
 
   // Called after each change, and for each file that is done; may be empty.
   std::function<void()> onChange;
@@ -73,6 +73,31 @@ class Meter {
   mutable std::deque<Sample> samples;
 
   void changed();
+};
+
+// Feeds a meter with how far a computation is: first the bytes of its input, if that has to be sent, then its work. The
+// percentage of the work never goes back, although its total may grow.
+class WorkMeter {
+ public:
+  // The meter must outlive it, and has no other shares meanwhile.
+  explicit WorkMeter(Meter& meter);
+
+  // So many bytes of input will be sent; nothing: nobody knows how many.
+  void sending(std::optional<uint64_t> bytes);
+  void sent(uint64_t bytes) {
+    if (!isWorking) share->advanced(bytes);
+  }
+
+  // `what` is for people; `total` 0: not known yet.
+  void report(std::string_view what, uint64_t done, uint64_t total);
+
+ private:
+  Meter& meter;
+  std::unique_ptr<client::Progress> share;
+  bool isWorking = true;
+  uint64_t shown = 0;  // in millionths
+
+  void begin(bool work);
 };
 
 // Draws a meter on the screen's standard error, at most ten times a second, and not at all for what is done at once.

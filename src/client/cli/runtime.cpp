@@ -117,7 +117,7 @@ int runOnce(const Invocation& asked) {
   // Declared last, so that a command that is cut off ends before what it uses.
   Context context({runtime.io, runtime.screen, connection.client.get(), connection.choice.address.toString()},
                   invocation, outputModeOf(invocation.flags));
-  return runtime.runUntilSignalled(runAction(std::get<Action>(invocation.action), context));
+  return context.ended(runtime.runUntilSignalled(runAction(std::get<Action>(invocation.action), context)));
 }
 
 }  // namespace capstan::cli

@@ -134,7 +134,7 @@ LineOutcome Shell::runCommand(const std::vector<std::string>& words, bool inBack
     if (interactive) output.note("[" + std::to_string(id) + "] " + text);
     return {DONE};
   }
-  int status = runForeground(runAction(action, *context));
+  int status = context->ended(runForeground(runAction(action, *context)));
   bool end = endsProgram(status) || (status == INTERRUPTED && !interactive);
   if (status == INTERRUPTED && interactive) output.note("\ninterrupted");
   return {status, end};

@@ -162,6 +162,42 @@ TEST_F(Drawing, CountsWhatWasThereAlreadyAsDoneButNotAsFast) {
   EXPECT_LT(meter.state().bytesPerSecond, 2 * MIB);
 }
 
+TEST(WorkMeter, NeverGoesBackAlthoughTheTotalGrows) {
+  Meter meter([]() { return SECOND; });
+  WorkMeter work(meter);
+  auto shown = [&]() {
+    ProgressState state = meter.state();
+    return state.bytes == 0 ? 0.0 : double(state.bytesDone) / double(state.bytes);
+  };
+  work.report("sort, running", 0, 0);
+  EXPECT_FALSE(meter.state().totalsKnown);
+  work.report("sort, running", 50, 100);
+  EXPECT_NEAR(shown(), 0.5, 1e-5);
+  work.report("sort, running", 60, 200);
+  EXPECT_NEAR(shown(), 0.5, 1e-5);
+  work.report("sort, running", 150, 200);
+  EXPECT_NEAR(shown(), 0.75, 1e-5);
+  work.report("sort, running", 300, 200);
+  EXPECT_EQ(shown(), 1.0) << "never more than all";
+}
+
+TEST(WorkMeter, ShowsTheBytesOfTheInputBeforeTheWork) {
+  Meter meter([]() { return SECOND; });
+  WorkMeter work(meter);
+  EXPECT_TRUE(meter.state().isWork);
+  work.sending(100 * MIB);
+  work.sent(40 * MIB);
+  EXPECT_THAT(renderProgress(meter.state(), 160), HasSubstr("40.0 MiB of 100 MiB"));
+  work.report("sum, running", 1, 4);
+  std::string line = renderProgress(meter.state(), 160);
+  EXPECT_THAT(line, HasSubstr("25%"));
+  EXPECT_THAT(line, HasSubstr("sum, running"));
+  EXPECT_EQ(line.find("MiB"), std::string::npos) << line;
+  work.sending(std::nullopt);
+  work.report("sum, running", 2, 4);
+  EXPECT_TRUE(meter.state().totalsKnown) << "that the input's size was never known is over";
+}
+
 TEST_F(Drawing, AddsUpSharesAndKnowsTheTotalWhenAllDo) {
   auto other = meter.share();
   share->total(2, 10, true);
