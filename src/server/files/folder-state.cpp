@@ -23,7 +23,7 @@ FolderState::FolderState(FolderOptions options, BlockingPool& pool, std::unique_
       cache(std::make_unique<Cache>(this->options.cacheBytes, this->options.cachePolicy)),
       listings(std::make_unique<Listings>(*root, *cache)),
       staging(std::move(stagingFolder)),
-      committer(std::make_unique<Committer>(*root, *staging)) {}
+      committer(std::make_unique<Committer>(*root, *staging, disk)) {}
 
 FolderState::~FolderState() noexcept(false) = default;
 

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include <capstan/base/entry.h>
+#include <capstan/server/files/disk.h>
 #include <capstan/server/files/root.h>
 #include <capstan/server/files/served-folder.h>
 #include <capstan/server/files/staging.h>
@@ -44,6 +45,7 @@ class FolderState final : public ServedFolder {
   std::unique_ptr<Root> root;
   std::unique_ptr<Cache> cache;
   std::unique_ptr<Listings> listings;
+  Disk disk;  // jobs use it until Staging has waited for them
   std::unique_ptr<Staging> staging;
   std::unique_ptr<Committer> committer;
 };
