@@ -49,9 +49,8 @@ BlockingPool::BlockingPool(Options options) : impl(std::make_shared<Impl>(option
     impl->threads.emplace_back([this, options] {
       if (*options.name != '\0') pthread_setname_np(pthread_self(), options.name);
       // On Linux, niceness is each thread's own.
-      if (options.niceness != 0 && nice(options.niceness) < 0) {
-        // Whatever the reason, the work can be done all the same.
-      }
+      // Where it is refused, the work can be done all the same.
+      if (options.niceness != 0) [[maybe_unused]] int ignored = nice(options.niceness);
       impl->work();
     });
   }
