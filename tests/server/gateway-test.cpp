@@ -11,7 +11,7 @@ namespace {
 using testing::HasSubstr;
 
 struct GatewayAlone {
-  files::TempFolder base;
+  storage::TempFolder base;
   LogLines log;
   kj::TimerImpl timer{kj::origin<kj::TimePoint>()};
   BlockingPool pool{{.threads = 1, .queueLimit = 1}};

@@ -54,7 +54,7 @@ bool isThere(const std::string& path) {
 }
 
 struct Folder {
-  files::TempFolder base;
+  storage::TempFolder base;
   Variable runtimeFolder{"XDG_RUNTIME_DIR", base.path()};
   std::string path = base / "s.sock";
   std::string address = "unix:" + path;
@@ -195,7 +195,7 @@ TEST(Listener, KnowsThePeerOfAUnixSocket) {
 }
 
 TEST(Listener, WantsTheFolderOfTheDefaultSocketToBeThisUsersOwn) {
-  files::TempFolder base;
+  storage::TempFolder base;
   base.makeFolder("real");
   base.link("linked", "real");
   base.makeFolder("open");

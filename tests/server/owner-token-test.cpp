@@ -15,12 +15,12 @@ namespace {
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-std::string secretIn(const files::TempFolder& folder, const std::string& name = "owner.token") {
+std::string secretIn(const storage::TempFolder& folder, const std::string& name = "owner.token") {
   std::string line = folder.read(name);
   return fromHex(line.substr(0, line.find('\n'))).value_or("");
 }
 
-Error failure(const files::TempFolder& folder) {
+Error failure(const storage::TempFolder& folder) {
   auto token = OwnerToken::loadOrMake(folder.path());
   if (!token.ok()) return token.error();
   ADD_FAILURE() << "the token was taken";
@@ -28,7 +28,7 @@ Error failure(const files::TempFolder& folder) {
 }
 
 TEST(OwnerToken, IsMadeAtTheFirstStartForItsOwnerAlone) {
-  files::TempFolder folder;
+  storage::TempFolder folder;
   mode_t before = umask(0);
   auto token = OwnerToken::loadOrMake(folder.path());
   umask(before);
@@ -43,7 +43,7 @@ TEST(OwnerToken, IsMadeAtTheFirstStartForItsOwnerAlone) {
 }
 
 TEST(OwnerToken, MatchesItsSecretAndNothingElse) {
-  files::TempFolder folder;
+  storage::TempFolder folder;
   auto token = OwnerToken::loadOrMake(folder.path());
   ASSERT_TRUE(token.ok());
   std::string secret = secretIn(folder);
@@ -60,7 +60,7 @@ TEST(OwnerToken, MatchesItsSecretAndNothingElse) {
 }
 
 TEST(OwnerToken, StaysTheSame) {
-  files::TempFolder folder;
+  storage::TempFolder folder;
   ASSERT_TRUE(OwnerToken::loadOrMake(folder.path()).ok());
   std::string first = folder.read("owner.token");
   auto again = OwnerToken::loadOrMake(folder.path());
@@ -70,7 +70,7 @@ TEST(OwnerToken, StaysTheSame) {
 }
 
 TEST(OwnerToken, DiffersFromServerToServer) {
-  files::TempFolder one, other;
+  storage::TempFolder one, other;
   ASSERT_TRUE(OwnerToken::loadOrMake(one.path()).ok());
   ASSERT_TRUE(OwnerToken::loadOrMake(other.path()).ok());
   EXPECT_NE(one.read("owner.token"), other.read("owner.token"));
@@ -78,7 +78,7 @@ TEST(OwnerToken, DiffersFromServerToServer) {
 
 TEST(OwnerToken, IsOneForServersThatStartAtOnce) {
   for (unsigned round = 0; round < 10; ++round) {
-    files::TempFolder folder;
+    storage::TempFolder folder;
     std::vector<std::thread> threads;
     std::mutex mutex;
     std::vector<OwnerToken> tokens;
@@ -97,7 +97,7 @@ TEST(OwnerToken, IsOneForServersThatStartAtOnce) {
 
 TEST(OwnerToken, IsRefusedIfOthersMayReadIt) {
   for (mode_t mode : {0640, 0604, 0660, 0666}) {
-    files::TempFolder folder;
+    storage::TempFolder folder;
     ASSERT_TRUE(OwnerToken::loadOrMake(folder.path()).ok());
     chmod((folder / "owner.token").c_str(), mode);
     Error error = failure(folder);
@@ -109,7 +109,7 @@ TEST(OwnerToken, IsRefusedIfOthersMayReadIt) {
 
 TEST(OwnerToken, IsRefusedIfItIsAnotherUsers) {
   if (geteuid() != 0) GTEST_SKIP() << "only root can give files away";
-  files::TempFolder folder;
+  storage::TempFolder folder;
   ASSERT_TRUE(OwnerToken::loadOrMake(folder.path()).ok());
   KJ_SYSCALL(chown((folder / "owner.token").c_str(), 12345, 12345));
   EXPECT_EQ(failure(folder).code, ErrorCode::DENIED);
@@ -117,7 +117,7 @@ TEST(OwnerToken, IsRefusedIfItIsAnotherUsers) {
 
 TEST(OwnerToken, IsRefusedIfItIsNone) {
   for (auto content : {"", "abc", "this is a secret that must not be shown"}) {
-    files::TempFolder folder;
+    storage::TempFolder folder;
     folder.write("owner.token", content);
     chmod((folder / "owner.token").c_str(), 0600);
     Error error = failure(folder);
@@ -128,7 +128,7 @@ TEST(OwnerToken, IsRefusedIfItIsNone) {
 }
 
 struct Links {
-  files::TempFolder base;
+  storage::TempFolder base;
   Variable stateHome{"XDG_STATE_HOME", base.path()};
 
   Links() { base.write("token", ""); }

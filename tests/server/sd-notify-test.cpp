@@ -33,7 +33,7 @@ struct Manager {
 };
 
 TEST(SdNotify, SendsToThePathThatItIsGiven) {
-  files::TempFolder folder;
+  storage::TempFolder folder;
   Manager manager(folder / "notify");
   Variable variable("NOTIFY_SOCKET", folder / "notify");
   notifySystemd("READY=1\nSTATUS=Serving");
@@ -52,7 +52,7 @@ TEST(SdNotify, KnowsAbstractNames) {
 }
 
 TEST(SdNotify, IsOfNoConsequenceWhereNobodyListens) {
-  files::TempFolder folder;
+  storage::TempFolder folder;
   for (std::string name :
        {std::string(), std::string("relative"), folder / "none", std::string(200, 'x'), "/" + std::string(200, 'x')}) {
     Variable variable("NOTIFY_SOCKET", name);

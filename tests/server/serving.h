@@ -18,7 +18,7 @@
 #include <capstan/schema/gateway.capnp.h>
 #include <capstan/server/server.h>
 
-#include "files/temp-folder.h"
+#include "../storage/temp-folder.h"
 
 namespace capstan::server {
 
@@ -111,7 +111,7 @@ struct TestClient {
 };
 
 struct Serving {
-  files::TempFolder base;
+  storage::TempFolder base;
   Variable stateHome{"XDG_STATE_HOME", base / "user-state"};
   Variable runtimeFolder{"XDG_RUNTIME_DIR", base.path()};
   LogLines log;

@@ -16,7 +16,8 @@
 
 #include <capstan/base/entry.h>
 #include <capstan/server/files/served-folder.h>
-#include <capstan/server/files/version.h>
+#include <capstan/server/files/storage.h>
+#include <capstan/storage/version.h>
 
 namespace capstan::server::files {
 

@@ -10,8 +10,8 @@
 #include <capstan/base/digest.h>
 #include <capstan/base/file.h>
 #include <capstan/server/files/cache.h>
-#include <capstan/server/files/extents.h>
-#include <capstan/server/files/version.h>
+#include <capstan/storage/extents.h>
+#include <capstan/storage/version.h>
 
 namespace capstan::server::files {
 

@@ -9,10 +9,10 @@
 #include <capstan/rpc/compat.h>
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
-#include <capstan/server/files/copy-tree.h>
-#include <capstan/server/files/mutations.h>
-#include <capstan/server/files/place-file.h>
 #include <capstan/server/files/upload.h>
+#include <capstan/storage/copy-tree.h>
+#include <capstan/storage/mutations.h>
+#include <capstan/storage/place-file.h>
 
 namespace capstan::server::files {
 

@@ -7,11 +7,11 @@
 
 #include <capstan/base/path.h>
 #include <capstan/server/files/cache.h>
-#include <capstan/server/files/committer.h>
 #include <capstan/server/files/file-store.h>
 #include <capstan/server/files/file.h>
 #include <capstan/server/files/listing.h>
-#include <capstan/server/files/version.h>
+#include <capstan/storage/committer.h>
+#include <capstan/storage/version.h>
 
 namespace capstan::server::files {
 
@@ -30,7 +30,7 @@ FolderState::~FolderState() noexcept(false) = default;
 Result<std::unique_ptr<ServedFolder>> ServedFolder::open(FolderOptions options, BlockingPool& pool) {
   auto root = Root::open(options.root);
   if (!root.ok()) return root.error();
-  auto staging = Staging::open(**root, options);
+  auto staging = Staging::open(**root, options.resumeTime);
   if (!staging.ok()) return staging.error();
   return std::unique_ptr<ServedFolder>(
       std::make_unique<FolderState>(std::move(options), pool, std::move(*root), std::move(*staging)));
@@ -54,14 +54,13 @@ Result<Version> FolderState::versionOf(const HeldFile& file) {
 }
 
 kj::Promise<kj::Maybe<HeldFile>> FolderState::localFile(ConnectionScope& scope, schema::File::Client file) {
-  return scope.files.getLocalServer(file).then(
-      [](kj::Maybe<schema::File::Server&> server) -> kj::Maybe<HeldFile> {
-        KJ_IF_MAYBE (found, server) {
-          auto& opened = kj::downcast<FileServer>(*found).opened();
-          return HeldFile{opened->fd, opened, opened->path};
-        }
-        return nullptr;
-      });
+  return scope.files.getLocalServer(file).then([](kj::Maybe<schema::File::Server&> server) -> kj::Maybe<HeldFile> {
+    KJ_IF_MAYBE (found, server) {
+      auto& opened = kj::downcast<FileServer>(*found).opened();
+      return HeldFile{opened->fd, opened, opened->path};
+    }
+    return nullptr;
+  });
 }
 
 kj::Promise<kj::Maybe<std::string>> FolderState::localTree(ConnectionScope& scope, schema::FileStore::Client store) {

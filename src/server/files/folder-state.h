@@ -4,16 +4,16 @@
 #include <memory>
 
 #include <capstan/base/entry.h>
-#include <capstan/server/files/disk.h>
-#include <capstan/server/files/root.h>
 #include <capstan/server/files/served-folder.h>
-#include <capstan/server/files/staging.h>
+#include <capstan/storage/committer.h>
+#include <capstan/storage/disk.h>
+#include <capstan/storage/root.h>
+#include <capstan/storage/staging.h>
 
 namespace capstan::server::files {
 
-class Cache;      // cache.h: hot files' content in memory
-class Listings;   // listing.h: pages of folders, with snapshots of those being listed
-class Committer;  // committer.h: makes mutations durable, many with one flush
+class Cache;     // cache.h: hot files' content in memory
+class Listings;  // listing.h: pages of folders, with snapshots of those being listed
 
 // Thread-safe as its parts are. Members are destroyed in reverse order: the committer first, then Staging, which waits
 // for the jobs that run() started.

@@ -10,7 +10,7 @@
 #include <capstan/base/path.h>
 #include <capstan/server/files/cache.h>
 #include <capstan/server/files/served-folder.h>
-#include <capstan/server/files/version.h>
+#include <capstan/storage/version.h>
 
 namespace capstan::server::files {
 

@@ -14,8 +14,9 @@
 
 #include <capstan/base/entry.h>
 #include <capstan/base/error.h>
-#include <capstan/server/files/names.h>
-#include <capstan/server/files/root.h>
+#include <capstan/server/files/storage.h>
+#include <capstan/storage/names.h>
+#include <capstan/storage/root.h>
 
 namespace capstan::server::files {
 

@@ -5,8 +5,8 @@
 
 #include <kj/io.h>
 
-#include <capstan/server/files/root.h>
 #include <capstan/server/files/served-folder.h>
+#include <capstan/storage/root.h>
 
 namespace capstan::server::files {
 

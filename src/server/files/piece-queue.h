@@ -8,7 +8,8 @@
 #include <kj/function.h>
 
 #include <capstan/base/error.h>
-#include <capstan/server/files/staged-content.h>
+#include <capstan/server/files/storage.h>
+#include <capstan/storage/staged-content.h>
 
 namespace capstan::server::files {
 

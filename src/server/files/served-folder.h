@@ -13,6 +13,7 @@
 #include <capstan/base/error.h>
 #include <capstan/schema/files.capnp.h>
 #include <capstan/server/files/budget.h>
+#include <capstan/server/files/storage.h>
 
 namespace capstan::server::files {
 
@@ -50,15 +51,15 @@ struct ConnectionScope : public kj::Refcounted {
   // constant after construction
   uint32_t openFilesLimit = 256;
   uint32_t uploadsLimit = 64;
-  uint32_t downloadsLimit = 256; // streams at the same time
-  std::string grantId;           // resumable uploads belong to it
+  uint32_t downloadsLimit = 256;  // streams at the same time
+  std::string grantId;            // resumable uploads belong to it
   // owned by the loop
   uint32_t openFiles = 0;
   uint32_t uploads = 0;
   bool shuttingDown = false;  // new work answers shuttingDown; what is in flight goes on
   Budget answers{ANSWER_BYTES_LIMIT};
-  bool gone = false;          // the connection has ended: long work that it began is not gone on with
-  capnp::CapabilityServerSet<schema::File> files;        // by which those made here are known again
+  bool gone = false;  // the connection has ended: long work that it began is not gone on with
+  capnp::CapabilityServerSet<schema::File> files;  // by which those made here are known again
   capnp::CapabilityServerSet<schema::FileStore> stores;
   // shared by all connections; outlive the scope
   struct Totals {

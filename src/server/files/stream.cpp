@@ -8,8 +8,8 @@
 
 #include <capstan/base/file.h>
 #include <capstan/rpc/outcome.h>
-#include <capstan/server/files/extents.h>
-#include <capstan/server/files/version.h>
+#include <capstan/storage/extents.h>
+#include <capstan/storage/version.h>
 
 namespace capstan::server::files {
 

@@ -3,7 +3,7 @@
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
 #include <capstan/server/files/file-store.h>
-#include <capstan/server/files/place-file.h>
+#include <capstan/storage/place-file.h>
 
 namespace capstan::server::files {
 

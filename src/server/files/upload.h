@@ -2,10 +2,10 @@
 // pool.
 #pragma once
 
-#include <capstan/server/files/committer.h>
 #include <capstan/server/files/folder-state.h>
 #include <capstan/server/files/piece-queue.h>
-#include <capstan/server/files/staged-content.h>
+#include <capstan/storage/committer.h>
+#include <capstan/storage/staged-content.h>
 
 namespace capstan::server::files {
 

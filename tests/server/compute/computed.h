@@ -12,7 +12,7 @@ namespace capstan::server::compute {
 using files::codeIn;
 
 struct Computed {
-  files::TempFolder temp;
+  storage::TempFolder temp;
   kj::AsyncIoContext io = kj::setupAsyncIo();
   kj::WaitScope& waitScope = io.waitScope;
   BlockingPool pool{{2, 256}};

@@ -1,4 +1,4 @@
-#include <capstan/server/files/committer.h>
+#include <capstan/storage/committer.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,8 +6,8 @@
 #include <future>
 #include <mutex>
 
-#include <capstan/server/files/mutations.h>
-#include <capstan/server/files/place-file.h>
+#include <capstan/storage/mutations.h>
+#include <capstan/storage/place-file.h>
 
 #include "writing.h"
 
@@ -76,7 +76,7 @@ class CommitterTest : public ::testing::Test {
   kj::WaitScope waitScope{loop};
   RecordingDisk disk;
   std::unique_ptr<Root> root = std::move(Root::open(temp.path()).value());
-  std::unique_ptr<Staging> staging = std::move(Staging::open(*root, {temp.path()}).value());
+  std::unique_ptr<Staging> staging = std::move(Staging::open(*root, 3600'000'000'000).value());
   std::unique_ptr<Committer> committer = std::make_unique<Committer>(*root, *staging, disk);
   int connection = 0, other = 0;
 

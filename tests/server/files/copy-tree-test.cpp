@@ -1,4 +1,4 @@
-#include <capstan/server/files/copy-tree.h>
+#include <capstan/storage/copy-tree.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

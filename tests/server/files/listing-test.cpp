@@ -15,7 +15,7 @@
 #include <capstan/server/files/cache.h>
 #include <capstan/server/files/served-folder.h>
 
-#include "temp-folder.h"
+#include "../../storage/temp-folder.h"
 
 namespace capstan::server::files {
 namespace {

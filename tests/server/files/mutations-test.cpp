@@ -1,4 +1,4 @@
-#include <capstan/server/files/mutations.h>
+#include <capstan/storage/mutations.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include <capstan/server/files/replace.h>
+#include <capstan/storage/replace.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,7 +6,7 @@
 #include <atomic>
 #include <thread>
 
-#include <capstan/server/files/place-file.h>
+#include <capstan/storage/place-file.h>
 
 #include "writing.h"
 
@@ -68,7 +68,7 @@ class RaceTest : public ::testing::TestWithParam<bool> {
   kj::WaitScope waitScope{loop};
   UnflushedDisk disk;
   std::unique_ptr<Root> root = std::move(Root::open(temp.path()).value());
-  std::unique_ptr<Staging> staging = std::move(Staging::open(*root, {temp.path()}).value());
+  std::unique_ptr<Staging> staging = std::move(Staging::open(*root, 3600'000'000'000).value());
   std::unique_ptr<Committer> committer = std::make_unique<Committer>(*root, *staging, disk);
 
   std::unique_ptr<Mutation> file(const std::string& content, Version version) {

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "../../rpc/in-process-peers.h"
-#include "temp-folder.h"
+#include "../../storage/temp-folder.h"
 
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>

@@ -10,12 +10,12 @@
 #include <memory>
 #include <string>
 
-#include "temp-folder.h"
+#include "../../storage/temp-folder.h"
 
 #include <capstan/base/text.h>
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
-#include <capstan/server/files/committer.h>
+#include <capstan/storage/committer.h>
 #include <capstan/server/files/folder-state.h>
 
 namespace capstan::server::files {

@@ -17,11 +17,16 @@
 #include <capstan/base/log.h>
 #include <capstan/base/text.h>
 #include <capstan/server/compute/jobs/compute-folder.h>
-#include <capstan/server/compute/jobs/database.h>
+#include <capstan/storage/database.h>
 
 namespace capstan::server::compute {
 
+using storage::Database;
+using storage::Statement;
+
 namespace {
+
+const Database::Use USE{"the journal of the jobs", "server; stop that one, or serve another folder"};
 
 // MIGRATIONS[v] makes a database of version v one of version v + 1. Only ever appended to.
 constexpr const char* MIGRATIONS[] = {
@@ -155,7 +160,7 @@ Result<JobJournal::Contents> load(Database& database, int64_t now) {
 
 Status import(Database& database, const std::string& path) {
   {
-    auto other = Database::open(path);
+    auto other = Database::open(path, USE);
     Status status = other.ok() ? migrate(*other) : Status(other.error());
     if (!status.ok()) return status;
   }
@@ -350,7 +355,7 @@ class JobJournalImpl final : public JobJournal {
 };
 
 Result<std::unique_ptr<JobJournal>> tryOpen(const std::string& folder, const JournalOptions& options, int64_t now) {
-  auto database = Database::open(folder + std::string(NAME));
+  auto database = Database::open(folder + std::string(NAME), USE);
   if (!database.ok()) return database.error();
   Status status = migrate(*database);
   if (!status.ok()) return status.error();
@@ -385,7 +390,7 @@ Result<bool> JobJournal::makeMovable(const std::string& folder) {
     return errorFromErrno(errno, "cannot look at", path);
   }
   {
-    auto database = Database::open(path);
+    auto database = Database::open(path, USE);
     Status status = database.ok() ? checkVersion(*database) : Status(database.error());
     if (status.ok()) status = database->execute("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE");
     if (!status.ok()) return status.error();

@@ -19,7 +19,7 @@ using ::testing::SizeIs;
 
 class ComputeFolder : public ::testing::Test {
  protected:
-  files::TempFolder temp;
+  storage::TempFolder temp;
 
   LockedFolder lock() {
     auto locked = lockComputeFolder(temp.path());

@@ -6,10 +6,10 @@
 #include <fstream>
 #include <future>
 
-#include "../../files/temp-folder.h"
+#include "../../../storage/temp-folder.h"
 
 #include <capstan/base/log.h>
-#include <capstan/server/compute/jobs/database.h>
+#include <capstan/storage/database.h>
 
 namespace capstan::server::compute {
 namespace {
@@ -61,7 +61,7 @@ struct Writing {
 
 class JobJournalTest : public ::testing::Test {
  protected:
-  files::TempFolder temp;
+  storage::TempFolder temp;
   void SetUp() override {
     log::setSink([this](log::Level, std::string_view line) { logged.emplace_back(line); });
   }
@@ -259,7 +259,7 @@ TEST_F(JobJournalTest, ReadsOneOfTheFirstVersion) {
     ASSERT_TRUE(writing.add(1).ok());
   }
   {
-    auto database = Database::open(temp / "journal.db");
+    auto database = storage::Database::open(temp / "journal.db", {"the journal", "test"});
     ASSERT_TRUE(database.ok());
     ASSERT_TRUE(database->execute("ALTER TABLE jobs DROP COLUMN stops; PRAGMA user_version = 1").ok());
   }

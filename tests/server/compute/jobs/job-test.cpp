@@ -16,7 +16,7 @@ using ::testing::SizeIs;
 
 class JobTest : public ::testing::Test {
  protected:
-  files::TempFolder temp;
+  storage::TempFolder temp;
   JobHouse house{temp.path()};
 
   std::shared_ptr<JobRecord> submitEndless() {

@@ -224,7 +224,7 @@ TEST(JobsCrash, EachJobHasOneEndWheneverServersDie) {
   std::mt19937 random(seed);
   size_t jobs = 0;
   for (unsigned round = 0; round < rounds;) {
-    files::TempFolder temp;
+    storage::TempFolder temp;
     Told told;
     for (unsigned i = 0; i < ROUNDS_OF_CAMPAIGN && round < rounds; ++i, ++round) {
       Life life{std::chrono::milliseconds(random() % LONGEST_LIFE_MILLISECONDS), random() % 2 == 0};

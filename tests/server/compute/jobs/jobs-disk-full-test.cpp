@@ -13,7 +13,7 @@ namespace {
 
 class JobsDiskFull : public ::testing::Test {
  protected:
-  files::TempFolder temp;
+  storage::TempFolder temp;
   std::unique_ptr<JobHouse> house;
 
   void SetUp() override {

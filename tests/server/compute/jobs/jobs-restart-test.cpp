@@ -19,7 +19,7 @@ using ::testing::HasSubstr;
 // What a server leaves that dies between placing a file and saying so.
 class PlacedTest : public ::testing::Test {
  protected:
-  files::TempFolder temp;
+  storage::TempFolder temp;
   JobHouse house{temp.path()};
   StoredTask task = taskOn(JobKind::SUM, intLines("1\n2\n"));
 
@@ -149,7 +149,7 @@ TEST_F(PlacedBehindFailures, FailsIfItIsCancelledAndNobodyCanTell) {
 // What a server leaves that died while a job ran.
 class DeadlyJobs : public ::testing::Test {
  protected:
-  files::TempFolder temp;
+  storage::TempFolder temp;
   JobHouse house{temp.path()};
 
   void leave(uint32_t starts, uint32_t stops) {

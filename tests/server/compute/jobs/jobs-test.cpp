@@ -23,7 +23,7 @@ constexpr uint64_t MILLISECOND = 1'000'000;
 
 class JobsTest : public ::testing::Test {
  protected:
-  files::TempFolder temp;
+  storage::TempFolder temp;
   JobHouse house{temp.path()};
 
   std::string number(std::shared_ptr<JobRecord> record) {

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <random>
 
-#include "../../files/temp-folder.h"
+#include "../../../storage/temp-folder.h"
 
 namespace capstan::server::compute {
 namespace {
@@ -103,7 +103,7 @@ TEST(StoredTask, TakesNoNameThatLeadsOutOfTheSpool) {
 
 class Fingerprint : public ::testing::Test {
  protected:
-  files::TempFolder temp;
+  storage::TempFolder temp;
   std::unique_ptr<Spool> spool = std::move(*Spool::open(temp.path()));
   std::string of(const StoredTask& task) {
     auto result = fingerprint(task, *spool, false);

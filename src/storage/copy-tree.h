@@ -1,0 +1,82 @@
+// A copy at the server: built in staging, in slices on the pool, then put into its place in one step.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <capstan/base/entry.h>
+#include <capstan/storage/file-copy.h>
+#include <capstan/storage/mutation.h>
+
+namespace capstan::storage {
+
+struct CopyOptions {
+  std::string from;
+  std::string to;
+  Expectation fromExpectation;
+  Expectation toExpectation;
+  bool makeParents = false;
+};
+
+// Used by one thread at a time; its methods block. Keeps Staging (and with it the Root) alive. Dropped before it is in
+// its place, it deletes what is staged.
+class TreeCopy {
+ public:
+  TreeCopy(const Root& root, Staging& staging, Disk& disk, CopyOptions options);
+  ~TreeCopy();
+  KJ_DISALLOW_COPY(TreeCopy);
+
+  // Goes on for about 50 ms. True when all is staged and durable there; then call makePlaceCopy().
+  Result<bool> step();
+
+ private:
+  friend class CopyPlacement;
+
+  // A folder of the tree, by its path below the top; "" is the top.
+  struct Folder {
+    std::string path;
+    struct stat status;
+  };
+
+  Status begin();
+  Status beginFile(const Root::Place& place);
+  Status copySymlink(int fromFolder, const std::string& from, int toFolder, const std::string& to,
+                     const struct stat& status) const;
+  Result<bool> advance();
+  Result<bool> finishFile();
+  Status nextFolder();
+  Status nextEntry();
+  Status finishFolder();
+  Status checkSource() const;
+  Error failed(const std::string& path) const;
+  std::string shown(const std::string& name) const;
+
+  const Root& root;
+  Staging& staging;
+  Staging::Hold hold;
+  Disk& disk;
+  const CopyOptions options;
+  const std::string stagedName;
+  bool begun = false;
+  bool staged = false;  // something is at stagedName
+  bool placed = false;
+  bool together = false;    // one syncfs() at the end instead of many fsync()
+  kj::AutoCloseFd flushFd;  // for it; of our own, so that it tells of each error since, whoever else asks
+
+  struct stat top {};              // the source, when the copy began
+  kj::AutoCloseFd source;          // the source, or its top folder
+  std::unique_ptr<FileCopy> file;  // the file under way
+  struct stat fileStatus {};
+
+  // The folders of the tree, each after the one that it is in: copied in this order, finished in the reverse one.
+  std::vector<Folder> folders;
+  size_t next = 0;        // folder to be listed next
+  size_t unfinished = 0;  // folders that have not got their mode and time yet
+  kj::AutoCloseFd fromFolder, toFolder;
+  std::vector<std::string> names;  // of the folder under way, still to be copied
+};
+
+std::unique_ptr<Mutation> makePlaceCopy(std::shared_ptr<TreeCopy> copy);
+
+}  // namespace capstan::storage

@@ -1,0 +1,58 @@
+// What the committer carries out: one change to the tree, under an expectation. Internal to the committer and the kinds
+// of mutation.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <kj/io.h>
+
+#include <capstan/base/entry.h>
+#include <capstan/base/error.h>
+#include <capstan/storage/disk.h>
+#include <capstan/storage/root.h>
+#include <capstan/storage/staging.h>
+
+namespace capstan::storage {
+
+// What a mutation works with, on the committer's thread.
+class Round {
+ public:
+  const Root& root;
+  Staging& staging;
+  Disk& disk;
+
+  // The folder (or file) that the descriptor stands for was changed: it is flushed before the mutation is answered.
+  virtual void touch(kj::AutoCloseFd fd) = 0;
+  // A change that no descriptor for fsync() can be had of: the whole file system of `fd` is flushed.
+  virtual void touchFileSystemOf(kj::AutoCloseFd fd) = 0;
+
+ protected:
+  Round(const Root& root, Staging& staging, Disk& disk) : root(root), staging(staging), disk(disk) {}
+  ~Round() = default;
+};
+
+// Made on any thread, used and destroyed on the committer's. The methods block, and are called in the order in which
+// they stand here.
+class Mutation {
+ public:
+  virtual ~Mutation() noexcept(false) = default;
+
+  // Last changes to what is staged, before it is flushed. Answers whether there is something to flush.
+  virtual bool prepare(Round& round) {
+    (void)round;
+    return false;
+  }
+  // Makes what is staged durable by itself; not called when the whole file system was flushed instead.
+  virtual Status flushContent(Round& round) {
+    (void)round;
+    return okStatus();
+  }
+  // Carries it out, in one step for everyone who looks at the tree, and names to the round what it touched. Answers
+  // what is at the path now. After an error nothing is changed.
+  virtual Result<Entry> apply(Round& round) = 0;
+
+  // After apply() and the flush of what it touched; `ok`: it is durable.
+  virtual void finish(bool ok) { (void)ok; }
+};
+
+}  // namespace capstan::storage

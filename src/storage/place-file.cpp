@@ -1,0 +1,167 @@
+#include <capstan/storage/place-file.h>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include <capstan/base/close-later.h>
+#include <capstan/base/file.h>
+#include <capstan/storage/file-copy.h>
+#include <capstan/storage/replace.h>
+
+namespace capstan::storage {
+
+namespace {
+
+constexpr mode_t PERMISSIONS = 07777;
+
+class FilePlacement final : public Mutation {
+ public:
+  FilePlacement(std::shared_ptr<StagedFile> file, PlaceFile options)
+      : file(std::move(file)), options(std::move(options)) {}
+
+  bool prepare(Round& round) override {
+    // So that the mode is flushed with the content; apply() looks again.
+    auto target = round.root.stat(options.path);
+    if (target.ok()) keepModeOf(*target);
+    return !options.flushed;
+  }
+
+  Status flushContent(Round& round) override {
+    kj::AutoCloseFd opened;
+    int fd = file->fd();
+    if (fd < 0) {
+      opened = kj::AutoCloseFd(openat(file->folder(), file->name().c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+      fd = opened.get();
+    }
+    if (fd < 0 || round.disk.fsync(fd) < 0) return errorFromErrno(errno, "cannot store", options.path);
+    options.flushed = true;
+    return okStatus();
+  }
+
+  Result<Entry> apply(Round& round) override {
+    options.flushed = true;
+    auto place = round.root.locate(options.path, options.makeParents);
+    if (!place.ok()) return place.error();
+    for (auto& fd : place->toFlush) round.touch(kj::mv(fd));
+    auto found = lookAt(place->folder, place->name, options.path);
+    if (!found.ok()) return found.error();
+    Status allowed = check(*found);
+    if (!allowed.ok()) return allowed.error();
+    if (*found ? keepModeOf(**found) : forgetKeptMode()) {
+      Status flushed = flushContent(round);
+      if (!flushed.ok()) return flushed.error();
+    }
+    return moveInto(round, *place, *found);
+  }
+
+  void finish(bool) override { file->endCommit(); }
+
+ private:
+  Status check(const std::optional<struct stat>& found) const {
+    std::optional<Version> version;
+    if (found) version = versionOf(*found);
+    Status held = checkExpectation(options.expectation, version, options.path);
+    if (!held.ok()) return held;
+    if (found && S_ISDIR(found->st_mode)) {
+      return errorAt(ErrorCode::IS_DIRECTORY, options.path, "",
+                     " is a folder; remove it first, or choose another name");
+    }
+    return okStatus();
+  }
+
+  // True if the staged file got another mode by it, which is not flushed yet.
+  bool keepModeOf(const struct stat& target) {
+    if (options.attributes.mode || !S_ISREG(target.st_mode)) return false;
+    struct stat staged;
+    const char* name = file->name().c_str();
+    if (fstatat(file->folder(), name, &staged, AT_SYMLINK_NOFOLLOW) < 0) return false;
+    if ((staged.st_mode & PERMISSIONS) == (target.st_mode & PERMISSIONS)) return false;
+    // A file that cannot be opened any more could not be flushed.
+    if (file->fd() < 0 && (target.st_mode & 0400) == 0) return false;
+    if (!ownMode) ownMode = staged.st_mode & PERMISSIONS;
+    fchmodat(file->folder(), name, target.st_mode & PERMISSIONS, 0);
+    options.flushed = false;
+    return true;
+  }
+
+  // What was there when the round began, and had its mode kept, is gone: what comes is new. True as above.
+  bool forgetKeptMode() {
+    if (!ownMode) return false;
+    fchmodat(file->folder(), file->name().c_str(), *ownMode, 0);
+    ownMode.reset();
+    options.flushed = false;
+    return true;
+  }
+
+  Result<Entry> moveInto(Round& round, Root::Place& place, const std::optional<struct stat>& found) {
+    // By descriptor: another program may replace the file as soon as it is there.
+    kj::AutoCloseFd self(openat(file->folder(), file->name().c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    kj::AutoCloseFd displaced;
+    if (found && S_ISREG(found->st_mode) && uint64_t(found->st_size) >= SLOW_TO_CLOSE_BYTES) {
+      displaced = kj::AutoCloseFd(openat(place.folder, place.name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    }
+    Move move{round.disk, file->folder(), file->name(), place.folder, place.name, options.path};
+    auto moved = moveAs(move, options.expectation, found);
+    if (!moved.ok()) {
+      if (moved.error().code == ErrorCode::CONFLICT) restage(round.staging, self);
+      return moved.error();
+    }
+    file->renamedAway();
+    // Freeing what it took is not for this thread, on which all commits wait.
+    if (displaced.get() >= 0) closeLater(kj::mv(displaced));
+    if (*moved == Left::DISPLACED) round.staging.throwAway(file->folder(), file->name());
+    struct stat status;
+    if (fstat(self, &status) < 0) return errorFromErrno(errno, "cannot look at", options.path);
+    round.touch(kj::mv(place.folder));
+    Entry entry = entryFrom(status);
+    entry.path = options.path;
+    return entry;
+  }
+
+  // If another program has replaced our file in the moment that it was in place, only the descriptor has the content.
+  void restage(Staging& staging, int self) {
+    struct stat ours, named;
+    if (self < 0 || file->fd() < 0 || fstat(self, &ours) < 0) return;
+    if (fstatat(file->folder(), file->name().c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0) {
+      if (isSameFile(ours, named)) return;
+      staging.throwAway(file->folder(), file->name());
+    }
+    int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
+    kj::AutoCloseFd copy(openat(file->folder(), file->name().c_str(), flags, ours.st_mode & PERMISSIONS));
+    if (copy.get() < 0) return;
+    fchmod(copy, ours.st_mode & PERMISSIONS);
+    FileCopy copying(kj::AutoCloseFd(dup(file->fd())), kj::AutoCloseFd(dup(copy)), options.path);
+    while (true) {
+      auto done = copying.step();
+      if (!done.ok() || *done) break;
+    }
+    timespec times[2] = {{0, UTIME_OMIT}, ours.st_mtim};
+    futimens(copy, times);
+    file->replaceFd(kj::mv(copy));
+  }
+
+  std::shared_ptr<StagedFile> file;
+  PlaceFile options;
+  std::optional<mode_t> ownMode;  // what the staged file had before it got that of its target
+};
+
+}  // namespace
+
+std::unique_ptr<Mutation> makePlaceFile(std::shared_ptr<StagedFile> file, PlaceFile options) {
+  return std::make_unique<FilePlacement>(std::move(file), std::move(options));
+}
+
+Status setStagedAttributes(const StagedFile& file, const Attributes& attributes) {
+  if (fchmod(file.fd(), attributes.mode.value_or(file.owner().newFileMode())) < 0) {
+    return errorFromErrno(errno, "cannot set the mode of new content");
+  }
+  if (attributes.mtime) {
+    timespec times[2] = {{0, UTIME_OMIT}, toTimespec(*attributes.mtime)};
+    if (futimens(file.fd(), times) < 0) return errorFromErrno(errno, "cannot set the time of new content");
+  }
+  return okStatus();
+}
+
+}  // namespace capstan::storage

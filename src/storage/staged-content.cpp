@@ -1,0 +1,161 @@
+#include <capstan/storage/staged-content.h>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include <capstan/base/file.h>
+#include <capstan/storage/place-file.h>
+
+namespace capstan::storage {
+
+namespace {
+
+constexpr uint64_t WRITE_BACK_BYTES = 8 << 20;
+constexpr uint64_t READ_BYTES = 1 << 20;
+constexpr uint64_t SLICE_BYTES = 32 << 20;
+// A few bytes on the wire can ask for a hole of terabytes. Hashing so many zeros is left to checkStep(), in slices.
+constexpr uint64_t MAX_RUNNING_ZEROS = 256 << 20;
+constexpr uint64_t SLICE_ZEROS = 512 << 20;
+// Larger content is flushed by its own job, so that the committer's thread, which all connections share, need not wait.
+constexpr uint64_t GROUP_FLUSH_BYTES = 256 << 10;
+
+std::string_view asView(const kj::Array<kj::byte>& bytes) {
+  return {reinterpret_cast<const char*>(bytes.begin()), bytes.size()};
+}
+
+}  // namespace
+
+StagedContent::StagedContent(std::shared_ptr<StagedFile> file) : file(std::move(file)) {}
+
+Status StagedContent::failed(int number) {
+  failure = errorFromErrno(number, "cannot store the content");
+  return *failure;
+}
+
+Result<bool> StagedContent::resumeStep() {
+  auto use = file->tryUse();
+  if (!use.ok()) return use.error();
+  struct stat status;
+  if (fstat(file->fd(), &status) < 0) return failed(errno).error();
+  position = length = writtenBack = uint64_t(status.st_size);
+  return hashStep(running);
+}
+
+Result<bool> StagedContent::hashStep(Hasher& hasher) {
+  uint64_t end = std::min(position, hashed + SLICE_BYTES);
+  std::vector<char> buffer(std::min(READ_BYTES, end - hashed));
+  while (hashed < end) {
+    off_t data = lseek(file->fd(), off_t(hashed), SEEK_DATA);
+    uint64_t next = data >= 0 ? uint64_t(data) : errno == ENXIO ? position : hashed;
+    if (next > hashed) {
+      uint64_t hole = std::min(std::min(next, position) - hashed, SLICE_ZEROS);
+      hasher.updateZeros(hole);
+      hashed += hole;
+      break;
+    }
+    size_t count = std::min<uint64_t>(buffer.size(), end - hashed);
+    ssize_t n = readAt(file->fd(), buffer.data(), count, hashed);
+    if (n < 0) return failed(errno).error();
+    if (n == 0) return failed(EIO).error();
+    hasher.update({buffer.data(), size_t(n)});
+    hashed += uint64_t(n);
+  }
+  return hashed >= position;
+}
+
+Status StagedContent::append(const std::vector<Piece>& pieces) {
+  if (failure) return *failure;
+  auto use = file->tryUse();
+  if (!use.ok()) {
+    failure = use.error();
+    return *failure;
+  }
+  Status status = okStatus();
+  for (const Piece& piece : pieces) {
+    status = store(piece);
+    if (!status.ok()) break;
+  }
+  // A hole at the end counts; half a piece, after an error, does not.
+  if (length != position || !status.ok()) {
+    if (ftruncate(file->fd(), off_t(position)) < 0 && status.ok()) status = failed(errno);
+    length = position;
+  }
+  startWriteBack();
+  return status;
+}
+
+Status StagedContent::store(const Piece& piece) {
+  if (piece.zeros > uint64_t(INT64_MAX) - position) return failed(EFBIG);
+  if (piece.zeros > 0) {
+    position += piece.zeros;
+    zeros = std::min(zeros, MAX_RUNNING_ZEROS + 1) + piece.zeros;
+    if (zeros <= MAX_RUNNING_ZEROS) running.updateZeros(piece.zeros);
+  }
+  if (piece.bytes.size() == 0) return okStatus();
+  if (!writeAt(file->fd(), piece.bytes.begin(), piece.bytes.size(), position)) return failed(errno);
+  position += piece.bytes.size();
+  length = position;
+  if (zeros <= MAX_RUNNING_ZEROS) running.update(asView(piece.bytes));
+  return okStatus();
+}
+
+// So that the flush at the end finds little left to do.
+void StagedContent::startWriteBack() {
+  if (position - writtenBack < WRITE_BACK_BYTES) return;
+  sync_file_range(file->fd(), off_t(writtenBack), off_t(position - writtenBack), SYNC_FILE_RANGE_WRITE);
+  writtenBack = position;
+}
+
+Result<bool> StagedContent::checkStep(const ContentCheck& expected) {
+  if (failure) return *failure;
+  auto use = file->tryUse();
+  if (!use.ok()) return use.error();
+  if (expected.size && *expected.size != position) {
+    return Error{ErrorCode::CORRUPT,
+                 std::to_string(position) + " bytes arrived where " + std::to_string(*expected.size) +
+                     " were announced; the upload is discarded",
+                 {}};
+  }
+  if (expected.algorithm == DigestAlgorithm::UNSET) return true;
+  std::string found;
+  if (expected.algorithm == DigestAlgorithm::XXH3 && zeros <= MAX_RUNNING_ZEROS) {
+    found = running.digest();
+  } else {
+    if (!check) {
+      check.emplace(expected.algorithm);
+      hashed = 0;
+    }
+    auto done = hashStep(*check);
+    if (!done.ok() || !*done) return done;
+    found = check->digest();
+    check.reset();
+  }
+  if (found == expected.digest) return true;
+  return Error{ErrorCode::CORRUPT, "what arrived is not what its digest announced; the upload is discarded", {}};
+}
+
+Result<bool> StagedContent::seal(const Attributes& attributes, Disk& disk) {
+  if (failure) return *failure;
+  auto use = file->tryUse();
+  if (!use.ok()) return use.error();
+  Status set = setStagedAttributes(*file, attributes);
+  if (!set.ok()) return set.error();
+  bool flushed = false;
+  if (position > GROUP_FLUSH_BYTES) {
+    if (disk.fsync(file->fd()) < 0) return errorFromErrno(errno, "cannot store the content");
+    flushed = true;
+  }
+  file->beginCommit();
+  return flushed;
+}
+
+void StagedContent::discard() {
+  auto use = file->tryUse();
+  if (use.ok()) file->discard();
+}
+
+}  // namespace capstan::storage
