@@ -17,8 +17,8 @@
 
 #include <capstan/base/file.h>
 #include <capstan/server/files/cache.h>
-#include <capstan/server/files/root.h>
-#include <capstan/server/files/version.h>
+#include <capstan/storage/root.h>
+#include <capstan/storage/version.h>
 #include <kj/debug.h>
 
 namespace capstan::server::files {

@@ -13,6 +13,8 @@ $Cxx.namespace("capstan::schema");
 using import "common.capnp".Bytes;
 using import "common.capnp".Path;
 using import "common.capnp".Time;
+using import "common.capnp".Nanoseconds;
+using import "common.capnp".Error;
 using import "common.capnp".Version;
 using import "common.capnp".Outcome;
 
@@ -27,6 +29,9 @@ struct Entry {
   version @5 :Version;
   cached @6 :Bool;      # The file's content is in the server's memory cache, in this version.
   target @7 :Data;      # Where a symlink points, as it is stored; not checked, not followed.
+  identity @8 :UInt64;
+  # Tells the thing from others, as long as it exists: the same after a rename, and after a change in place. 0: not
+  # known. Two names of one file (hard links) have the same. May be used again for something new after the thing is gone.
 
   enum Type {
     unset @0;
@@ -83,6 +88,13 @@ struct ContentCheck {
     known @1 :Bytes;
   }
   digest @2 :Digest;    # Null, or with algorithm `unset`: not checked.
+}
+
+struct Chunk {
+  # A piece of a file's content, cut where the content says so (see File.chunks).
+
+  length @0 :UInt32;
+  digest @1 :Data;      # XXH3, 128 bits, of these bytes.
 }
 
 interface FileStore {
@@ -147,6 +159,206 @@ interface FileStore {
   # Removes a file, symlink or empty folder; `recursive`: a folder with all that is in it, which vanishes from the tree
   # in one step. Durable when it returns; the space is freed soon after. `entry` is what was removed. The tree itself
   # ("") cannot be removed. `absent` is `invalidArgument`. Errors: notFound, notEmpty, conflict, denied, ...
+
+  begin @11 (options :BatchOptions) -> (outcome :Outcome, batch :Batch, run :RunId);
+  # Starts a batch of mutations. `run` is the id under which the trash keeps what the batch displaces: that of the
+  # options, or a new one. Returns at once. Errors: limit, shuttingDown, invalidArgument.
+
+  watch @12 (watcher :Watcher, since :Cursor, options :WatchOptions)
+      -> (outcome :Outcome, subscription :Subscription, cursor :Cursor, means :WatchMeans);
+  # From now on, `watcher` is told of what changes below the tree, by whomever, until the subscription is dropped or
+  # the connection ends. `since`: first of what has changed since that cursor; empty: of nothing that was before. A
+  # cursor that the server does not know any more (it remembers some 100,000 changes, and none of those before its own
+  # start) is answered by a first notice `overflow`: list again. `cursor` is where the watching begins: everything that
+  # was changed before this call was sent is either before it, or in a notice. Errors: notFound, limit, denied.
+
+  trash @13 () -> (outcome :Outcome, trash :Trash);
+  # What batches have displaced. Returns at once.
+}
+
+using RunId = Data;
+# Names one run of a program that changes a tree, in several batches if need be: 16 bytes.
+
+using Cursor = Data;
+# A place in the sequence of a tree's changes, at most 64 bytes. Opaque, but for one thing: empty is "no place".
+
+struct BatchOptions {
+  run @0 :RunId;      # Null: a new run. Else batches, puts and uploads with the same run are displaced and undone together.
+  label @1 :Text;     # For people: what the run is, at most 200 characters. That of the run's first batch counts.
+}
+
+struct Operation {
+  # One mutation in a batch. Each field means what the method of FileStore with its name has.
+
+  union {
+    unset @0 :Void;
+    put :group {
+      path @1 :Path;
+      content @2 :Data;           # At most Limits.put.
+      options @3 :UploadOptions;  # resumeKey and expectedSize are not used.
+      check @4 :ContentCheck;
+    }
+    makeDirectory :group {
+      path @5 :Path;
+      attributes @6 :Attributes;
+      parents @7 :Bool;
+    }
+    symlink :group {
+      path @8 :Path;
+      target @9 :Data;
+      expectation @10 :Expectation;
+      attributes @11 :Attributes;
+      makeParents @12 :Bool;
+    }
+    setMetadata :group {
+      path @13 :Path;
+      attributes @14 :Attributes;
+      expectation @15 :Expectation;
+    }
+    rename :group {
+      from @16 :Path;
+      to @17 :Path;
+      fromExpectation @18 :Expectation;
+      toExpectation @19 :Expectation;
+      makeParents @20 :Bool;
+    }
+    copy :group {
+      # One file or symlink; a folder is `isDirectory` here. What is copied is what the operations before have left.
+      from @21 :Path;
+      to @22 :Path;
+      fromExpectation @23 :Expectation;
+      toExpectation @24 :Expectation;
+      makeParents @25 :Bool;
+      attributes @26 :Attributes;   # Of the copy; `keep`: the source's.
+    }
+    remove :group {
+      path @27 :Path;
+      recursive @28 :Bool;
+      expectation @29 :Expectation;
+    }
+  }
+}
+
+interface Batch {
+  # Mutations that are sent as a stream, and carried out in their order with one flush of the disk for all of them.
+  # Each succeeds or fails by itself; one that fails does not stop those after it. What they overwrite or remove is not
+  # deleted, but moved to the trash under the run's id. Dropping the batch before `commit` throws it away: nothing was
+  # changed.
+
+  add @0 (operations :List(Operation)) -> stream;
+  # Further operations; content is staged at once, everything else waits for `commit`. Some 256 KiB of content in one
+  # call serve best. More than Limits.batchOperations in one batch throw "[limit] ...".
+
+  commit @1 () -> (outcome :Outcome, results :List(OperationResult));
+  # Carries them out. Returns when all that succeeded is durable, with one result for each operation, in order. The
+  # batch is used up then. An error in `outcome` itself (shuttingDown, noSpace while staging) says that nothing was
+  # changed.
+}
+
+struct OperationResult {
+  outcome @0 :Outcome;
+  entry @1 :Entry;      # As the method answers it: what is at the path now (after `remove`: what was).
+}
+
+struct WatchOptions {
+  path @0 :Path;            # Only what is at or below this path; "" for the whole tree. It need not exist.
+  minimumInterval @1 :Nanoseconds;
+  # Time between the beginnings of two notices, for watchers that rather hear seldom and more. 0: as soon as it may be.
+}
+
+struct WatchMeans {
+  # How the server notices what other programs change. What is changed through the server is known at once in any case.
+
+  method @0 :Method;
+  interval @1 :Nanoseconds;   # Of `polling`, and of what `partly` leaves to it.
+  partly @2 :Bool;            # Not all folders could be watched (a limit of the system): the others are polled.
+
+  enum Method {
+    unset @0;
+    fanotify @1;
+    inotify @2;
+    polling @3;
+  }
+}
+
+interface Watcher {
+  # Implemented by whoever wants to hear of changes.
+
+  notify @0 (notices :List(Notice), cursor :Cursor, overflow :Bool) -> ();
+  # What has changed since the call before, one notice for each path, in the order of the last changes. `cursor` is the
+  # place behind them: kept, and given to `watch` later, nothing in between is missed. `overflow`: more has changed than
+  # the server remembers, or it cannot tell what; whoever wants to know has to list. Only one call is under way at a
+  # time: what changes meanwhile is gathered for the next, so a slow watcher delays nobody, and is told of the last state.
+}
+
+struct Notice {
+  path @0 :Path;        # Relative to the FileStore that was asked.
+  kind @1 :Kind;
+  from @2 :Path;        # With `moved`: where it was.
+  entry @3 :Entry;      # What was there when the notice was made; type `unset`: nothing.
+
+  enum Kind {
+    unset @0;
+    created @1;         # It was not there at the notice before.
+    changed @2;         # Content or metadata.
+    removed @3;         # With all that was below it.
+    moved @4;           # From `from` to `path`, with all that is below it.
+    subtree @5;         # Anything at or below the path may have changed.
+  }
+}
+
+interface Subscription {
+  # Dropping it ends the watching.
+
+  flush @0 () -> (outcome :Outcome, cursor :Cursor);
+  # Returns when the watcher has been told of everything that changed before this call. The cursor is behind it.
+}
+
+interface Trash {
+  # What batches have displaced, by run: each thing under the path that it had. Kept for Limits.trashTime, and as long
+  # as all of it is less than a tenth of the disk; the oldest go first. Plain files of the server's own folder.
+
+  runs @0 (before :RunId, maxRuns :UInt32) -> (outcome :Outcome, runs :List(Run), atEnd :Bool);
+  # The latest first. Pages: `before` null starts; the last one answered goes on.
+
+  list @1 (run :RunId, path :Path, cursor :Data, maxEntries :UInt32)
+      -> (outcome :Outcome, items :List(TrashItem), cursor :Data, atEnd :Bool);
+  # What a run (null: any run, the latest first) has displaced at and below a path. Pages as FileStore.list has them.
+  # Errors: notFound (the run).
+
+  restore @2 (run :RunId, path :Path, to :Path) -> (outcome :Outcome, entry :Entry);
+  # Puts back what the run displaced at this path, to `to` (null: where it was), where nothing may be (exists). Missing
+  # folders are made. Durable when it returns.
+
+  undo @3 (run :RunId) -> (outcome :Outcome, undone :UInt64, failures :List(Error), run :RunId);
+  # Takes back what a run did, the last operation first: what it displaced is put back, what it made or renamed is taken
+  # away or renamed back; what it overwrote with goes to the trash itself, under the new run that is answered: an undo
+  # can be undone. Whatever was changed since is left as it is, and told in `failures` (conflict). Durable when it
+  # returns. Errors: notFound, expired (what would be needed has left the trash).
+
+  empty @4 (olderThan :Nanoseconds) -> (outcome :Outcome, freed :Bytes);
+  # Deletes what is older than this; 0: everything.
+}
+
+struct Run {
+  id @0 :RunId;
+  label @1 :Text;
+  began @2 :Time;
+  ended @3 :Time;           # Of its last batch.
+  client @4 :Text;          # As it named itself at login.
+  created @5 :UInt64;       # Files, folders and symlinks made anew,
+  replaced @6 :UInt64;      # overwritten,
+  removed @7 :UInt64;       # removed,
+  moved @8 :UInt64;         # and renamed.
+  bytes @9 :Bytes;          # What the trash holds of it.
+  canUndo @10 :Bool;        # The trash still has everything.
+  undoneBy @11 :RunId;      # The undo, if there was one.
+}
+
+struct TrashItem {
+  run @0 :RunId;
+  entry @1 :Entry;          # `path`: where it was. Folders are listed with what is in them, each entry by itself.
+  displaced @2 :Time;
 }
 
 struct UploadOptions {
@@ -161,6 +373,10 @@ struct UploadOptions {
     unknown @4 :Void;
     known @5 :Bytes;
   }
+  base @6 :Version;
+  # Not null: the version of the file at `path` from which Upload.copyRange may take content (conflict if it is not that).
+  run @7 :RunId;
+  # Not null: what the commit overwrites goes to the trash under this run, and is part of its undo.
 }
 
 interface File {
@@ -182,7 +398,20 @@ interface File {
 
   digest @3 (algorithm :DigestAlgorithm) -> (outcome :Outcome, digest :Digest, entry :Entry);
   # Of the whole content, read at the server. Errors: changed, invalidArgument, io.
+
+  chunks @4 (offset :Bytes, maxChunks :UInt32) -> (outcome :Outcome, chunks :List(Chunk), atEnd :Bool, entry :Entry);
+  # The content-defined chunks of the content from `offset` (0, or the end of a chunk answered before), read at the
+  # server: up to `maxChunks` (0: as many as 16,384). Equal content is cut alike wherever it stands, so that an inserted
+  # byte changes a chunk or two. How it is cut: FastCDC (Xia et al., USENIX ATC 2016) with normalisation level 2, a chunk
+  # of 8 KiB to 128 KiB and 32 KiB on average, and the gear table that chunkGearSeed makes: see there. Errors: changed,
+  # invalidArgument, io.
 }
+
+const chunkGearSeed :UInt64 = 0x43617073746170ff;
+# The 256 entries of the gear table are the first outputs of SplitMix64 from this seed. A chunk's hash begins with 0 and
+# takes each byte b from the chunk's 8,193rd on as hash = (hash << 1) + gear[b]; the chunk ends after a byte that leaves
+# (hash & mask) == 0, with the mask 0xFFFF800000000000 (17 bits) for the first 32 KiB and 0xFFF8000000000000 (13
+# bits) after, and at 128 KiB at the latest.
 
 interface ByteSink {
   # Takes a sequence of bytes in order. Calls may be sent without waiting for the ones before; the capability's
@@ -215,4 +444,9 @@ interface Upload extends(ByteSink) {
 
   discard @1 () -> (outcome :Outcome);
   # Throws away what was staged, also with a resume key. Returns when it is gone.
+
+  copyRange @2 (offset :Bytes, count :Bytes) -> stream;
+  # The next bytes are these of the base version (UploadOptions.base), copied at the server, holes as holes. Mixes freely
+  # with `write` and `skip`: that is how a difference travels. Throws `conflict` if the base was changed meanwhile,
+  # `invalidArgument` if there is none or the range is not within it.
 }

@@ -8,6 +8,7 @@ using import "common.capnp".Bytes;
 using import "common.capnp".Nanoseconds;
 using import "common.capnp".Outcome;
 using import "files.capnp".FileStore;
+using import "files.capnp".WatchMeans;
 using import "compute.capnp".Compute;
 
 const protocolVersion :UInt32 = 1;
@@ -67,6 +68,10 @@ struct Limits {
   jobsKept @15 :UInt32;       # Jobs that have ended, for one grant; the oldest are forgotten first.
   jobResultBytes @16 :Bytes;  # Their results, for one grant; the oldest are forgotten first.
   jobResultTime @17 :Nanoseconds;  # How long a job is kept after its end.
+  batchOperations @18 :UInt32; # In one batch.
+  batches @19 :UInt32;         # Batch capabilities held.
+  subscriptions @20 :UInt32;   # Held.
+  trashTime @21 :Nanoseconds;  # How long the trash keeps what a run displaced.
 }
 
 interface Session {
@@ -104,6 +109,9 @@ struct Status {
   computations @18 :UInt32;        # Under way or waiting for a thread, jobs not counted.
   values @19 :UInt32;              # Held by clients.
   valueBytes @20 :Bytes;           # What those take in memory and on disk.
+  subscriptions @21 :UInt32;       # Clients that watch.
+  trashBytes @22 :Bytes;
+  watch @23 :WatchMeans;           # How changes by other programs are noticed; `unset` before the first one watches.
 }
 
 struct CacheStatus {
