@@ -23,6 +23,7 @@ struct Entry {
   Version version;
   bool cached = false;
   std::string target;
+  uint64_t identity = 0;  // the same after a rename; 0: not known
 };
 
 struct Expectation {

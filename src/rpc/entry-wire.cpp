@@ -22,6 +22,7 @@ void write(schema::Entry::Builder to, const Entry& entry) {
   to.setMode(entry.mode);
   to.setVersion(asData(entry.version));
   to.setCached(entry.cached);
+  to.setIdentity(entry.identity);
   if (!entry.target.empty()) to.setTarget(asData(entry.target));
 }
 
@@ -36,6 +37,7 @@ Entry read(schema::Entry::Reader from) {
   entry.mode = from.getMode() & MAX_MODE;
   entry.version = asString(from.getVersion());
   entry.cached = from.getCached();
+  entry.identity = from.getIdentity();
   entry.target = asString(from.getTarget());
   return entry;
 }

@@ -3,7 +3,10 @@
 // connection take effect in the order in which they took their tickets.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include <kj/async.h>
 
@@ -16,6 +19,7 @@
 namespace capstan::storage {
 
 class Mutation;  // mutation.h
+class Run;       // trash.h
 
 // Thread-safe. Root, Staging and Disk must outlive it. Destroying it finishes the round that has begun and answers
 // shuttingDown to the rest.
@@ -56,6 +60,23 @@ class Committer {
   // calling event loop. Dropping the promise does not stop it. A mutation that nobody waited for is carried out all the
   // same.
   kj::Promise<Result<Entry>> submit(Ticket ticket, std::unique_ptr<Mutation> mutation);
+
+  // Applies many in their order, as parts of a run (null: of none), with one flush for all of them, and answers each
+  // when all are durable: results[i] is that of mutations[i]. Other connections' mutations may come in between. One
+  // that fails does not stop those after it. What they displace goes to the trash under the run. Dropping the promise
+  // does not stop it.
+  kj::Promise<std::vector<Result<Entry>>> submitAll(Ticket ticket, std::vector<std::unique_ptr<Mutation>> mutations,
+                                                    std::shared_ptr<Run> run);
+
+  // Called on the committer's thread for each change when it was applied, in order, before it is durable: where the
+  // tree is another one now. To be set before the first submit.
+  struct Applied {
+    enum class Kind { CREATED, CHANGED, REMOVED, MOVED };
+    Kind kind;
+    std::string path;
+    std::string from;  // with MOVED
+  };
+  void onApplied(std::function<void(const Applied&)> listener);
 
   // Whether the connection has mutations that are not applied yet.
   bool hasPending(const void* connection) const;

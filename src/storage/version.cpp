@@ -43,7 +43,13 @@ Entry entryFrom(const struct stat& status) {
   entry.mtime = toNanoseconds(status.st_mtim);
   entry.mode = status.st_mode & 07777;
   entry.version = versionOf(status);
+  entry.identity = inodeIdentity(status);
   return entry;
+}
+
+uint64_t inodeIdentity(const struct stat& status) {
+  uint64_t identity = status.st_ino ^ (uint64_t(status.st_dev) * 0x9E3779B97F4A7C15);
+  return identity == 0 ? 1 : identity;
 }
 
 Version versionOf(const struct stat& status) {

@@ -21,6 +21,9 @@ inline FileId idOf(const struct stat& status) { return {status.st_dev, status.st
 // Without path, cached and target.
 Entry entryFrom(const struct stat& status);
 
+// Entry.identity: never 0, the same after a rename.
+uint64_t inodeIdentity(const struct stat& status);
+
 // 16 bytes: XXH3-128 over inode, type, mode, size, mtime and ctime.
 Version versionOf(const struct stat& status);
 

@@ -1,0 +1,76 @@
+// What runs have displaced (overwritten or removed), kept for a while so that a run can be undone:
+// `.capstan/trash/RUN/`, plain files under the paths that they had, and a journal of what the run did.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <capstan/base/entry.h>
+#include <capstan/base/error.h>
+
+namespace capstan::storage {
+
+class Mutation;
+class Root;
+class Staging;
+
+struct TrashLimits {
+  uint64_t time = 7ull * 24 * 3600 * 1'000'000'000;  // nanoseconds
+  double share = 0.1;                                // of the disk's size
+};
+
+struct RunInfo {
+  std::string id;  // 16 bytes
+  std::string label;
+  std::string client;
+  int64_t began = 0;  // nanoseconds since the epoch
+  int64_t ended = 0;
+  uint64_t created = 0, replaced = 0, removed = 0, moved = 0;
+  uint64_t bytes = 0;
+  bool canUndo = false;
+  std::string undoneBy;
+};
+
+struct TrashedItem {
+  std::string run;
+  Entry entry;
+  int64_t displaced = 0;
+};
+
+// One run that is under way. Mutations of a round that belongs to it give it what they displace. Used on the
+// committer's thread; shared by the batches of the run.
+class Run;
+
+// Thread-safe; all methods block. Root and Staging must outlive it.
+class Trash {
+ public:
+  static Result<std::unique_ptr<Trash>> open(const Root& root, Staging& staging, TrashLimits limits);
+  virtual ~Trash() noexcept(false) = default;
+
+  // The run with this id, or a new one (`id` empty). Nothing is written before something is displaced or done.
+  virtual Result<std::shared_ptr<Run>> begin(std::string id, std::string label, std::string client) = 0;
+
+  virtual Result<std::vector<RunInfo>> runs() = 0;  // the latest first
+  // What the run (empty: any) displaced at or below the path, after `cursor`, at most `max`.
+  struct Page {
+    std::vector<TrashedItem> items;
+    std::string cursor;
+    bool atEnd = false;
+  };
+  virtual Result<Page> list(const std::string& run, const std::string& path, const std::string& cursor, size_t max) = 0;
+
+  // The mutations that take back what a run did, the last first, to be submitted as a batch of the run `under`.
+  virtual Result<std::vector<std::unique_ptr<Mutation>>> undo(const std::string& run, std::shared_ptr<Run> under) = 0;
+  virtual Result<std::unique_ptr<Mutation>> restore(const std::string& run, const std::string& path,
+                                                    const std::string& to) = 0;
+
+  // Deletes what is older than this many nanoseconds, and keeps the limits. Answers how many bytes were freed.
+  virtual Result<uint64_t> empty(uint64_t olderThan) = 0;
+  // Keeps the limits; called at open, after batches and hourly.
+  virtual void sweep() = 0;
+  virtual uint64_t bytes() const = 0;
+};
+
+}  // namespace capstan::storage

@@ -1,0 +1,1 @@
+#include <capstan/sync/conflict-name.h>

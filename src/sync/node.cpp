@@ -1,0 +1,1 @@
+#include <capstan/sync/node.h>
