@@ -56,13 +56,18 @@ struct Committer::Impl {
 
   class ThisRound final : public Round {
    public:
-    ThisRound(Impl& impl, Touched& folders) : Round(impl.root, impl.staging, *impl.disk), folders(folders) {}
+    ThisRound(Impl& impl, Touched& folders)
+        : Round(impl.root, impl.staging, *impl.disk), impl(impl), folders(folders) {}
     void touch(kj::AutoCloseFd fd) override { current->touched.push_back(folders.add(kj::mv(fd), false)); }
     void touchFileSystemOf(kj::AutoCloseFd fd) override { current->touched.push_back(folders.add(kj::mv(fd), true)); }
+    void applied(Committer::Applied change) override {
+      if (impl.listener) impl.listener(change);
+    }
 
     Item* current = nullptr;
 
    private:
+    Impl& impl;
     Touched& folders;
   };
 
@@ -71,7 +76,8 @@ struct Committer::Impl {
   Staging& staging;
   Disk ownDisk;
   Disk* disk = &ownDisk;
-  bool trusted;  // touched by the thread only, once that runs
+  bool trusted;                                  // touched by the thread only, once that runs
+  std::function<void(const Applied&)> listener;  // constant after the first submit
 
   // protected by mutex
   mutable std::mutex mutex;
@@ -268,6 +274,11 @@ kj::Promise<Result<Entry>> Committer::submit(Ticket ticket, std::unique_ptr<Muta
   state.phase = Ticket::State::Phase::READY;
   impl->advance(impl->chains[state.connection]);
   return kj::mv(paf.promise);
+}
+
+void Committer::onApplied(std::function<void(const Applied&)> listener) {
+  std::lock_guard lock(impl->mutex);
+  impl->listener = std::move(listener);
 }
 
 bool Committer::hasPending(const void* connection) const {

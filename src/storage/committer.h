@@ -75,6 +75,7 @@ class Committer {
     Kind kind;
     std::string path;
     std::string from;  // with MOVED
+    Version version;   // of what is at the path now; empty: nothing, or not known
   };
   void onApplied(std::function<void(const Applied&)> listener);
 

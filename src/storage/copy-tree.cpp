@@ -243,7 +243,7 @@ class CopyPlacement final : public Mutation {
     const CopyOptions& options = copy->options;
     auto place = round.root.locate(options.to, options.makeParents);
     if (!place.ok()) return place.error();
-    for (auto& fd : place->toFlush) round.touch(kj::mv(fd));
+    tellMade(round, *place, options.to);
     auto found = lookAt(place->folder, place->name, options.to);
     if (!found.ok()) return found.error();
     Status held = checkFound(options.toExpectation, *found, options.to);
@@ -262,6 +262,8 @@ class CopyPlacement final : public Mutation {
     if (*moved == Left::DISPLACED) round.staging.deleteSoon(copy->stagedName);
     if (isFolder) restoreMode(round, *place);
     auto entry = entryAt(place->folder, place->name, options.to);
+    using Kind = Committer::Applied::Kind;
+    round.applied({*found ? Kind::CHANGED : Kind::CREATED, options.to, {}, entry.ok() ? entry->version : Version()});
     round.touch(kj::mv(place->folder));
     return entry;
   }

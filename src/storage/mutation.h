@@ -8,6 +8,7 @@
 
 #include <capstan/base/entry.h>
 #include <capstan/base/error.h>
+#include <capstan/storage/committer.h>
 #include <capstan/storage/disk.h>
 #include <capstan/storage/root.h>
 #include <capstan/storage/staging.h>
@@ -25,6 +26,8 @@ class Round {
   virtual void touch(kj::AutoCloseFd fd) = 0;
   // A change that no descriptor for fsync() can be had of: the whole file system of `fd` is flushed.
   virtual void touchFileSystemOf(kj::AutoCloseFd fd) = 0;
+  // The tree is another one now: what Committer::onApplied() tells.
+  virtual void applied(Committer::Applied change) = 0;
 
  protected:
   Round(const Root& root, Staging& staging, Disk& disk) : root(root), staging(staging), disk(disk) {}

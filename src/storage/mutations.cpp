@@ -14,6 +14,8 @@ namespace capstan::storage {
 
 namespace {
 
+using Kind = Committer::Applied::Kind;
+
 constexpr mode_t PERMISSIONS = 07777;
 constexpr size_t MAX_TARGET_BYTES = 4095;
 
@@ -41,7 +43,7 @@ class MakeDirectory final : public Mutation {
     if (path.empty()) return whatIsThere(round, errorAt(ErrorCode::EXISTS, path, "", " is there already"));
     auto place = round.root.locate(path, parents);
     if (!place.ok()) return place.error();
-    for (auto& fd : place->toFlush) round.touch(kj::mv(fd));
+    tellMade(round, *place, path);
     if (mkdirat(place->folder, place->name.c_str(), 0777) < 0) {
       Error error = errorFromErrno(errno, "cannot make the folder", path);
       if (error.code == ErrorCode::EXISTS) return whatIsThere(round, error, &*place);
@@ -51,6 +53,7 @@ class MakeDirectory final : public Mutation {
     if (attributes.mode && (made.get() < 0 || fchmod(made, *attributes.mode) < 0)) return undo(*place);
     if (attributes.mtime && (made.get() < 0 || setTime(made, *attributes.mtime) < 0)) return undo(*place);
     auto entry = entryAt(place->folder, place->name, path);
+    round.applied({Kind::CREATED, path, {}, entry.ok() ? entry->version : Version()});
     if (made.get() >= 0) round.touch(kj::mv(made));
     round.touch(kj::mv(place->folder));
     return entry;
@@ -93,7 +96,7 @@ class MakeSymlink final : public Mutation {
     }
     auto place = round.root.locate(path, options.makeParents);
     if (!place.ok()) return place.error();
-    for (auto& fd : place->toFlush) round.touch(kj::mv(fd));
+    tellMade(round, *place, path);
     auto found = lookAt(place->folder, place->name, path);
     if (!found.ok()) return found.error();
     Status held = checkFound(options.expectation, *found, path);
@@ -129,6 +132,7 @@ class MakeSymlink final : public Mutation {
     if (left == Left::DISPLACED) round.staging.deleteSoon(name);
     if (!status.ok()) return status.error();
     auto entry = entryAt(place.folder, place.name, options.path);
+    round.applied({found ? Kind::CHANGED : Kind::CREATED, options.path, {}, entry.ok() ? entry->version : Version()});
     round.touch(kj::mv(place.folder));
     return entry;
   }
@@ -173,6 +177,7 @@ class SetMetadata final : public Mutation {
     }
     Entry entry = entryFrom(status);
     entry.path = path;
+    round.applied({Kind::CHANGED, path, {}, entry.version});
     return entry;
   }
 
@@ -193,6 +198,15 @@ class SetMetadata final : public Mutation {
 };
 
 }  // namespace
+
+void tellMade(Round& round, Root::Place& place, const std::string& path) {
+  // They are the innermost: below a folder that was missing all were.
+  std::vector<std::string> made;
+  std::string_view folder = parentOf(path);
+  for (size_t i = 0; i < place.toFlush.size(); ++i, folder = parentOf(folder)) made.emplace_back(folder);
+  for (; !made.empty(); made.pop_back()) round.applied({Kind::CREATED, made.back(), {}, {}});
+  for (auto& fd : place.toFlush) round.touch(kj::mv(fd));
+}
 
 Status checkFound(const Expectation& expectation, const std::optional<struct stat>& found, const std::string& path) {
   std::optional<Version> version;

@@ -8,6 +8,7 @@
 #include <capstan/base/close-later.h>
 #include <capstan/base/file.h>
 #include <capstan/storage/file-copy.h>
+#include <capstan/storage/mutations.h>
 #include <capstan/storage/replace.h>
 
 namespace capstan::storage {
@@ -44,7 +45,7 @@ class FilePlacement final : public Mutation {
     options.flushed = true;
     auto place = round.root.locate(options.path, options.makeParents);
     if (!place.ok()) return place.error();
-    for (auto& fd : place->toFlush) round.touch(kj::mv(fd));
+    tellMade(round, *place, options.path);
     auto found = lookAt(place->folder, place->name, options.path);
     if (!found.ok()) return found.error();
     Status allowed = check(*found);
@@ -113,7 +114,10 @@ class FilePlacement final : public Mutation {
     if (displaced.get() >= 0) closeLater(kj::mv(displaced));
     if (*moved == Left::DISPLACED) round.staging.throwAway(file->folder(), file->name());
     struct stat status;
-    if (fstat(self, &status) < 0) return errorFromErrno(errno, "cannot look at", options.path);
+    bool known = fstat(self, &status) == 0;
+    using Kind = Committer::Applied::Kind;
+    round.applied({found ? Kind::CHANGED : Kind::CREATED, options.path, {}, known ? versionOf(status) : Version()});
+    if (!known) return errorFromErrno(errno, "cannot look at", options.path);
     round.touch(kj::mv(place.folder));
     Entry entry = entryFrom(status);
     entry.path = options.path;

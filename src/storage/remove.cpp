@@ -37,6 +37,7 @@ class Remove final : public Mutation {
     if (!entry.ok()) return entry;
     Status removed = remove(round, *place, **found);
     if (!removed.ok()) return removed.error();
+    round.applied({Committer::Applied::Kind::REMOVED, path, {}, {}});
     round.touch(kj::mv(place->folder));
     return entry;
   }

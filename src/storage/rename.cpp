@@ -40,7 +40,7 @@ class Rename final : public Mutation {
 
     auto to = round.root.locate(options.to, options.makeParents);
     if (!to.ok()) return to.error();
-    for (auto& fd : to->toFlush) round.touch(kj::mv(fd));
+    tellMade(round, *to, options.to);
     auto target = lookAt(to->folder, to->name, options.to);
     if (!target.ok()) return target.error();
     held = checkFound(options.toExpectation, *target, options.to);
@@ -55,6 +55,10 @@ class Rename final : public Mutation {
       if (!moved.ok()) return moved.error();
     }
     auto entry = entryAt(to->folder, to->name, options.to);
+    if (options.from != options.to && !isStillThere(*from, **source)) {
+      Version version = entry.ok() ? entry->version : Version();
+      round.applied({Committer::Applied::Kind::MOVED, options.to, options.from, std::move(version)});
+    }
     round.touch(kj::mv(to->folder));
     round.touch(kj::mv(from->folder));
     return entry;
