@@ -1,15 +1,18 @@
 #include <capstan/storage/committer.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <thread>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include <kj/debug.h>
 
 #include <capstan/storage/mutation.h>
+#include <capstan/storage/run.h>
 #include <capstan/storage/touched.h>
 
 namespace capstan::storage {
@@ -18,10 +21,19 @@ namespace {
 
 constexpr size_t MAX_ROUND = 4096;
 constexpr size_t MAX_TOUCHED = 256;  // descriptors of touched folders held at once
+// So many mutations of one batch are carried out before those of others have their turn: some milliseconds.
+constexpr size_t SLICE = 512;
 
 using Fulfiller = kj::CrossThreadPromiseFulfiller<Result<Entry>>;
+using BatchFulfiller = kj::CrossThreadPromiseFulfiller<std::vector<Result<Entry>>>;
+using Mutations = std::vector<std::unique_ptr<Mutation>>;
 
 Error shuttingDown() { return {ErrorCode::SHUTTING_DOWN, "the server is shutting down; nothing was changed", {}}; }
+
+// What goes wrong in one operation of a batch is that operation's answer.
+Error errorFrom(const kj::Exception& exception) {
+  return {ErrorCode::IO, "the server failed: " + std::string(exception.getDescription().cStr()), {}};
+}
 
 }  // namespace
 
@@ -29,11 +41,15 @@ struct Committer::Ticket::State {
   enum class Phase { WAITING, READY, QUEUED, DONE };
 
   const void* connection = nullptr;  // constant after construction
-  // protected by the committer's mutex; mutation and fulfiller belong to its thread once QUEUED
+  // protected by the committer's mutex; what is to be done, and who hears of it, belong to its thread once QUEUED
   Phase phase = Phase::WAITING;
-  std::unique_ptr<Mutation> mutation;
-  kj::Own<Fulfiller> fulfiller;
+  Mutations mutations;
+  std::shared_ptr<Run> run;
+  kj::Own<Fulfiller> fulfiller;            // of submit()
+  kj::Own<BatchFulfiller> batchFulfiller;  // of submitAll()
   kj::Maybe<kj::Own<kj::CrossThreadPromiseFulfiller<void>>> turn;
+
+  bool isBatch() const { return batchFulfiller.get() != nullptr; }
 };
 
 struct Committer::Impl {
@@ -46,29 +62,49 @@ struct Committer::Impl {
     size_t queued = 0;
   };
 
-  // A mutation in the round that is being carried out.
+  // One mutation that is being carried out.
   struct Item {
-    std::shared_ptr<State> ticket;
     std::vector<size_t> touched;
     kj::Maybe<Result<Entry>> result;
     kj::Maybe<kj::Exception> exception;
+
+    bool isOver() const { return result != nullptr || exception != nullptr; }
+  };
+
+  // One ticket that is being carried out. A batch may take several rounds, and flushes at its end what all of them
+  // have touched; the folders of all others are the round's.
+  struct Work {
+    std::shared_ptr<State> ticket;
+    std::vector<Item> items;
+    std::unique_ptr<Touched> folders;  // of a batch
+    bool prepared = false;
+    size_t next = 0;            // to be applied
+    std::vector<size_t> trash;  // what the run has touched
+
+    bool isApplied() const { return next == items.size(); }
+    Mutation& mutation(const Item& item) const { return *ticket->mutations[size_t(&item - items.data())]; }
   };
 
   class ThisRound final : public Round {
    public:
-    ThisRound(Impl& impl, Touched& folders)
-        : Round(impl.root, impl.staging, *impl.disk), impl(impl), folders(folders) {}
-    void touch(kj::AutoCloseFd fd) override { current->touched.push_back(folders.add(kj::mv(fd), false)); }
-    void touchFileSystemOf(kj::AutoCloseFd fd) override { current->touched.push_back(folders.add(kj::mv(fd), true)); }
+    explicit ThisRound(Impl& impl) : Round(impl.root, impl.staging, *impl.disk), impl(impl) {}
+    void touch(kj::AutoCloseFd fd) override { touched->push_back(folders->add(kj::mv(fd), false)); }
+    void touchFileSystemOf(kj::AutoCloseFd fd) override { touched->push_back(folders->add(kj::mv(fd), true)); }
     void applied(Committer::Applied change) override {
       if (impl.listener) impl.listener(change);
+      if (run != nullptr && change.kind == Applied::Kind::CREATED) run->created(change.path, change.version);
     }
 
-    Item* current = nullptr;
+    void enter(Work& work, Touched& roundsFolders, std::vector<size_t>& numbers) {
+      run = work.ticket->run.get();
+      folders = work.folders != nullptr ? work.folders.get() : &roundsFolders;
+      touched = &numbers;
+    }
 
    private:
     Impl& impl;
-    Touched& folders;
+    Touched* folders = nullptr;
+    std::vector<size_t>* touched = nullptr;
   };
 
   // constant after construction
@@ -97,6 +133,8 @@ struct Committer::Impl {
   // With the mutex: queues what has become ready at the head of the chain, and tells the first one that it is its turn.
   void advance(Chain& chain) {
     while (chain.queued < chain.tickets.size() && chain.tickets[chain.queued]->phase == Phase::READY) {
+      // A batch goes in slices: what comes after it has to wait for the last.
+      if (chain.queued > 0 && chain.tickets[chain.queued - 1]->isBatch()) break;
       auto& ticket = chain.tickets[chain.queued++];
       ticket->phase = Phase::QUEUED;
       queue.push_back(ticket);
@@ -127,50 +165,67 @@ struct Committer::Impl {
     }
   }
 
+  // With the mutex: makes the ticket one that is to be carried out. Nothing if it is too late for that.
+  bool begin(State& ticket, Mutations mutations, std::shared_ptr<Run> run) {
+    if (ending) return false;
+    pending += mutations.size();
+    ticket.mutations = std::move(mutations);
+    ticket.run = std::move(run);
+    ticket.phase = Phase::READY;
+    advance(chains[ticket.connection]);
+    return true;
+  }
+
   void work() {
+    std::vector<Work> works;  // between rounds: batches of which there is more to do
     std::unique_lock lock(mutex);
     while (true) {
-      wakeUp.wait(lock, [this] { return ending || !queue.empty(); });
-      if (ending) return;
-      std::vector<Item> items;
-      while (!queue.empty() && items.size() < MAX_ROUND) {
-        items.push_back(Item{kj::mv(queue.front()), {}, nullptr, nullptr});
+      wakeUp.wait(lock, [&] { return ending || !queue.empty() || !works.empty(); });
+      if (ending) break;
+      while (!queue.empty() && works.size() < MAX_ROUND) {
+        works.push_back(workOf(kj::mv(queue.front())));
         queue.pop_front();
       }
       lock.unlock();
-      carryOut(items);
-      items.clear();
+      carryOut(works);
       lock.lock();
     }
+    lock.unlock();
+    for (auto& work : works) breakOff(work);
   }
 
-  void carryOut(std::vector<Item>& items) {
+  Work workOf(std::shared_ptr<State> ticket) {
+    Work work;
+    work.items.resize(ticket->mutations.size());
+    if (ticket->isBatch()) work.folders = std::make_unique<Touched>(*disk, root.fd(), trusted);
+    work.ticket = std::move(ticket);
+    return work;
+  }
+
+  // Begins what is new, goes on with what is not, and takes out what is done.
+  void carryOut(std::vector<Work>& works) {
     Touched folders(*disk, root.fd(), trusted);
-    ThisRound round(*this, folders);
-    flushContents(items, round);
-    for (auto& item : items) {
-      if (item.result == nullptr && item.exception == nullptr) {
-        round.current = &item;
-        item.exception = kj::runCatchingExceptions([&]() { item.result = item.ticket->mutation->apply(round); });
-      }
-      {
-        std::lock_guard lock(mutex);
-        leave(*item.ticket);
-      }
-      if (folders.pending() >= MAX_TOUCHED) folders.flush();
-    }
+    ThisRound round(*this);
+    flushContents(works, round, folders);
+    for (auto& work : works) applySlice(work, round, folders);
     folders.flush();
     ++rounds;
-    for (auto& item : items) answer(item, folders);
+    for (auto& work : works) {
+      if (work.isApplied()) answer(work, folders);
+    }
+    std::erase_if(works, [](const Work& work) { return work.isApplied(); });
   }
 
-  void flushContents(std::vector<Item>& items, ThisRound& round) {
-    std::vector<Item*> staged;
-    for (auto& item : items) {
-      round.current = &item;
-      item.exception = kj::runCatchingExceptions([&]() {
-        if (item.ticket->mutation->prepare(round)) staged.push_back(&item);
-      });
+  void flushContents(std::vector<Work>& works, ThisRound& round, Touched& folders) {
+    std::vector<std::pair<Work*, Item*>> staged;
+    for (auto& work : works) {
+      if (std::exchange(work.prepared, true)) continue;
+      for (auto& item : work.items) {
+        round.enter(work, folders, item.touched);
+        item.exception = kj::runCatchingExceptions([&]() {
+          if (work.mutation(item).prepare(round)) staged.emplace_back(&work, &item);
+        });
+      }
     }
     // When it fails, single flushes tell whose fault it was.
     if (trusted && staged.size() >= SYNCFS_THRESHOLD) {
@@ -178,38 +233,96 @@ struct Committer::Impl {
       // It tells of an error once, maybe of one in content that belongs to a later round: from here on each by itself.
       trusted = false;
     }
-    for (Item* item : staged) {
-      round.current = item;
-      item->exception = kj::runCatchingExceptions([&]() {
-        Status flushed = item->ticket->mutation->flushContent(round);
+    for (auto [work, item] : staged) {
+      round.enter(*work, folders, item->touched);
+      item->exception = kj::runCatchingExceptions([&, work = work, item = item]() {
+        Status flushed = work->mutation(*item).flushContent(round);
         if (!flushed.ok()) item->result = Result<Entry>(flushed.error());
       });
     }
   }
 
-  void answer(Item& item, const Touched& folders) {
-    State& ticket = *item.ticket;
+  void applySlice(Work& work, ThisRound& round, Touched& roundsFolders) {
+    Touched& folders = work.folders != nullptr ? *work.folders : roundsFolders;
+    size_t end = std::min(work.items.size(), work.next + SLICE);
+    for (; work.next < end; ++work.next) {
+      Item& item = work.items[work.next];
+      if (!item.isOver()) {
+        round.enter(work, folders, item.touched);
+        item.exception = kj::runCatchingExceptions([&]() { item.result = work.mutation(item).apply(round); });
+      }
+      if (folders.pending() >= MAX_TOUCHED) folders.flush();
+    }
+    if (work.ticket->run != nullptr) {
+      round.enter(work, folders, work.trash);
+      work.ticket->run->write(round);
+    }
+    if (!work.isApplied()) return;
+    {
+      std::lock_guard lock(mutex);
+      leave(*work.ticket);
+    }
+    if (work.folders != nullptr) work.folders->flush();
+  }
+
+  // The server goes away. What was applied is made durable and told; the rest was never begun.
+  void breakOff(Work& work) {
+    work.folders->flush();
+    for (; !work.isApplied(); ++work.next) work.items[work.next].result = Result<Entry>(shuttingDown());
+    {
+      std::lock_guard lock(mutex);
+      leave(*work.ticket);
+    }
+    answer(work, *work.folders);
+  }
+
+  void answer(Work& work, const Touched& roundsFolders) {
+    const Touched& folders = work.folders != nullptr ? *work.folders : roundsFolders;
+    State& ticket = *work.ticket;
+    std::vector<Result<Entry>> results;
+    for (auto& item : work.items) {
+      settle(work, item, folders);
+      if (!ticket.isBatch()) continue;
+      KJ_IF_MAYBE (exception, item.exception) {
+        results.push_back(errorFrom(*exception));
+      }
+      else KJ_IF_MAYBE (result, item.result) {
+        results.push_back(kj::mv(*result));
+      }
+    }
+    pending -= work.items.size();
+    ticket.mutations.clear();
+    ticket.run = nullptr;
+    if (ticket.isBatch()) {
+      ticket.batchFulfiller->fulfill(kj::mv(results));
+      ticket.batchFulfiller = nullptr;
+      return;
+    }
+    KJ_IF_MAYBE (exception, work.items[0].exception) {
+      ticket.fulfiller->reject(kj::mv(*exception));
+    }
+    else KJ_IF_MAYBE (result, work.items[0].result) {
+      ticket.fulfiller->fulfill(kj::mv(*result));
+    }
+    ticket.fulfiller = nullptr;
+  }
+
+  // Whether it is durable, now that all is flushed.
+  void settle(Work& work, Item& item, const Touched& folders) {
     bool ok = false;
     KJ_IF_MAYBE (result, item.result) {
-      for (size_t number : item.touched) {
-        int error = folders.errorOf(number);
-        if (error == 0 || !result->ok()) continue;
-        std::string path = (*result)->path;
-        *result = errorFromErrno(error, "the change is made, but could not be made durable, of", path);
+      for (auto numbers : {&item.touched, &work.trash}) {
+        for (size_t number : *numbers) {
+          int error = folders.errorOf(number);
+          if (error == 0 || !result->ok()) continue;
+          std::string path = (*result)->path;
+          *result = errorFromErrno(error, "the change is made, but could not be made durable, of", path);
+        }
       }
       ok = result->ok();
     }
     if (ok) ++commits;
-    kj::runCatchingExceptions([&]() { ticket.mutation->finish(ok); });
-    ticket.mutation = nullptr;
-    KJ_IF_MAYBE (exception, item.exception) {
-      ticket.fulfiller->reject(kj::mv(*exception));
-    }
-    else KJ_IF_MAYBE (result, item.result) {
-      ticket.fulfiller->fulfill(kj::mv(*result));
-    }
-    ticket.fulfiller = nullptr;
-    --pending;
+    kj::runCatchingExceptions([&]() { work.mutation(item).finish(ok); });
   }
 };
 
@@ -233,7 +346,11 @@ Committer::~Committer() noexcept(false) {
   for (auto& [connection, chain] : impl->chains) {
     for (auto& ticket : chain.tickets) {
       if (ticket->fulfiller.get() != nullptr) ticket->fulfiller->fulfill(shuttingDown());
-      ticket->mutation = nullptr;  // it holds Staging, which goes next
+      if (ticket->isBatch()) {
+        ticket->batchFulfiller->fulfill(std::vector<Result<Entry>>(ticket->mutations.size(), shuttingDown()));
+      }
+      ticket->mutations.clear();  // they hold Staging, which goes next
+      ticket->run = nullptr;
     }
   }
 }
@@ -265,15 +382,25 @@ kj::Promise<void> Committer::turnOf(const Ticket& ticket) {
 
 kj::Promise<Result<Entry>> Committer::submit(Ticket ticket, std::unique_ptr<Mutation> mutation) {
   auto paf = kj::newPromiseAndCrossThreadFulfiller<Result<Entry>>();
+  Mutations mutations;
+  mutations.push_back(std::move(mutation));
   std::lock_guard lock(impl->mutex);
-  auto& state = *ticket.state;
-  if (impl->ending) return Result<Entry>(shuttingDown());
-  ++impl->pending;
-  state.mutation = std::move(mutation);
-  state.fulfiller = kj::mv(paf.fulfiller);
-  state.phase = Ticket::State::Phase::READY;
-  impl->advance(impl->chains[state.connection]);
-  return kj::mv(paf.promise);
+  ticket.state->fulfiller = kj::mv(paf.fulfiller);
+  if (impl->begin(*ticket.state, std::move(mutations), nullptr)) return kj::mv(paf.promise);
+  ticket.state->fulfiller = nullptr;
+  return Result<Entry>(shuttingDown());
+}
+
+kj::Promise<std::vector<Result<Entry>>> Committer::submitAll(Ticket ticket,
+                                                             std::vector<std::unique_ptr<Mutation>> mutations,
+                                                             std::shared_ptr<Run> run) {
+  auto paf = kj::newPromiseAndCrossThreadFulfiller<std::vector<Result<Entry>>>();
+  size_t count = mutations.size();
+  std::lock_guard lock(impl->mutex);
+  ticket.state->batchFulfiller = kj::mv(paf.fulfiller);
+  if (impl->begin(*ticket.state, std::move(mutations), std::move(run))) return kj::mv(paf.promise);
+  ticket.state->batchFulfiller = nullptr;
+  return std::vector<Result<Entry>>(count, shuttingDown());
 }
 
 void Committer::onApplied(std::function<void(const Applied&)> listener) {

@@ -21,12 +21,14 @@ class Round {
   const Root& root;
   Staging& staging;
   Disk& disk;
+  // What takes in what is displaced, instead of its being deleted; null: nothing does. Another one for each mutation.
+  Run* run = nullptr;
 
   // The folder (or file) that the descriptor stands for was changed: it is flushed before the mutation is answered.
   virtual void touch(kj::AutoCloseFd fd) = 0;
   // A change that no descriptor for fsync() can be had of: the whole file system of `fd` is flushed.
   virtual void touchFileSystemOf(kj::AutoCloseFd fd) = 0;
-  // The tree is another one now: what Committer::onApplied() tells.
+  // The tree is another one now (with CREATED, the run is told of it by this): what Committer::onApplied() tells.
   virtual void applied(Committer::Applied change) = 0;
 
  protected:

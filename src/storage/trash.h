@@ -14,6 +14,7 @@ namespace capstan::storage {
 
 class Mutation;
 class Root;
+class Run;  // run.h: one that is under way, shared by its batches; it takes in what they displace
 class Staging;
 
 struct TrashLimits {
@@ -38,10 +39,6 @@ struct TrashedItem {
   Entry entry;
   int64_t displaced = 0;
 };
-
-// One run that is under way. Mutations of a round that belongs to it give it what they displace. Used on the
-// committer's thread; shared by the batches of the run.
-class Run;
 
 // Thread-safe; all methods block. Root and Staging must outlive it.
 class Trash {
