@@ -20,10 +20,13 @@ constexpr int BUSY_MILLISECONDS = 2000;
 // No shared-memory file is needed with an exclusive lock, and no other process can write beside this one.
 constexpr char EXCLUSIVE[] = "PRAGMA locking_mode = EXCLUSIVE;";
 
-// FULL: each transaction is flushed when COMMIT returns. Checkpoints leave a log that does not stay larger than 4 MiB.
+// FULL: each transaction is flushed when COMMIT returns; NORMAL: only checkpoints are, in the right order.
+constexpr char FLUSHED[] = "PRAGMA synchronous = FULL;";
+constexpr char NOT_FLUSHED[] = "PRAGMA synchronous = NORMAL;";
+
+// Checkpoints leave a log that does not stay larger than 4 MiB.
 constexpr char SETTINGS[] =
     "PRAGMA journal_mode = WAL;"
-    "PRAGMA synchronous = FULL;"
     "PRAGMA journal_size_limit = 4194304;"
     "PRAGMA cell_size_check = ON;"
     "PRAGMA trusted_schema = OFF;"
@@ -53,13 +56,15 @@ Error Database::failure(int code) const {
 Result<Database> Database::open(const std::string& path, Use use) {
   // Made here for its mode: SQLite's other files take theirs from it. One that is there is not touched: closing it
   // would release the locks that this process may have on it.
-  kj::AutoCloseFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  if (fd.get() < 0 && errno != EEXIST) return errorFromErrno(errno, "cannot make", path);
-  fd = nullptr;
+  if (!use.readOnly && path != IN_MEMORY) {
+    kj::AutoCloseFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (fd.get() < 0 && errno != EEXIST) return errorFromErrno(errno, "cannot make", path);
+  }
 
   Database database;
   database.use = std::move(use);
-  int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+  int access = database.use.readOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
+  int flags = access | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
   int code = sqlite3_open_v2(path.c_str(), &database.db, flags, nullptr);
   if (code != SQLITE_OK) return database.failure(code);
   Status status = database.configure();
@@ -70,7 +75,11 @@ Result<Database> Database::open(const std::string& path, Use use) {
 Status Database::configure() {
   sqlite3_busy_timeout(db, BUSY_MILLISECONDS);
   Status status = use.exclusive ? execute(EXCLUSIVE) : okStatus();
-  if (status.ok()) status = execute(SETTINGS);
+  if (status.ok() && use.mapped != 0) {
+    status = execute(("PRAGMA mmap_size = " + std::to_string(use.mapped)).c_str());
+  }
+  if (status.ok() && !use.readOnly) status = execute(use.flushed ? FLUSHED : NOT_FLUSHED);
+  if (status.ok() && !use.readOnly) status = execute(SETTINGS);
   return status.ok() && use.checked ? check() : status;
 }
 
@@ -94,6 +103,8 @@ int64_t Database::number(const char* sql) {
   auto row = statement.step();
   return row.ok() && *row ? statement.number(0) : 0;
 }
+
+int64_t Database::changedRows() const { return sqlite3_changes(db); }
 
 Statement::Statement(Database& database, std::string_view sql) : database(database) {
   failed = sqlite3_prepare_v2(database.db, sql.data(), int(sql.size()), &statement, nullptr);
@@ -143,10 +154,12 @@ void Statement::reset() {
 
 int64_t Statement::number(int column) const { return sqlite3_column_int64(statement, column); }
 
-std::string Statement::bytes(int column) const {
+std::string Statement::bytes(int column) const { return std::string(view(column)); }
+
+std::string_view Statement::view(int column) const {
   auto begin = static_cast<const char*>(sqlite3_column_blob(statement, column));
   if (begin == nullptr) return {};
-  return std::string(begin, size_t(sqlite3_column_bytes(statement, column)));
+  return {begin, size_t(sqlite3_column_bytes(statement, column))};
 }
 
 bool Statement::isNull(int column) const { return sqlite3_column_type(statement, column) == SQLITE_NULL; }

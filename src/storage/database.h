@@ -23,6 +23,9 @@ class Database {
     std::string whenBusy;   // "server; stop that one, or serve another folder"
     bool exclusive = true;  // no other process may open it meanwhile, not even for reading
     bool checked = true;    // read as a whole at open, to find damage early
+    bool flushed = true;    // false: a crash of the machine may lose the last transactions, but never mix them up
+    bool readOnly = false;  // the file must be there; nothing is written
+    uint64_t mapped = 0;    // bytes of the file that are read through a mapping
   };
 
   Database() = default;
@@ -30,14 +33,17 @@ class Database {
   ~Database();
   KJ_DISALLOW_COPY(Database);
 
-  // Opens or makes the file, mode 0600, in WAL mode with a flush for each transaction. Errors: corrupt (no database, or
-  // a damaged one), conflict (another process has it), noSpace, io.
+  // Opens or makes the file, mode 0600, in WAL mode with a flush for each transaction. IN_MEMORY as path: no file.
+  // Errors: corrupt (no database, or a damaged one), conflict (another process has it), noSpace, io.
+  static constexpr const char* IN_MEMORY = ":memory:";
   static Result<Database> open(const std::string& path, Use use);
 
   // Statements without results, separated by ';'. Errors: as of Statement::step.
   Status execute(const char* sql);
   // The first column of the first row. A failure is 0.
   int64_t number(const char* sql);
+  // How many rows the last statement that changes rows has changed.
+  int64_t changedRows() const;
   Error failure(int code) const;
 
  private:
@@ -71,6 +77,7 @@ class Statement {
   // Of the row that is there; by the order of the columns.
   int64_t number(int column) const;
   std::string bytes(int column) const;
+  std::string_view view(int column) const;  // valid until the next step() or reset()
   bool isNull(int column) const;
 
  private:
