@@ -1,1 +1,336 @@
 #include <capstan/sync/cycle.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include <kj/debug.h>
+
+#include <capstan/base/path.h>
+#include <capstan/sync/conflict-name.h>
+#include <capstan/sync/cycle-impl.h>
+#include <capstan/sync/execute.h>
+
+namespace capstan::sync {
+
+namespace {
+
+using Phase = ServiceStatus::Phase;
+
+// More than these are not looked at one by one in the next cycle: then everything is.
+constexpr size_t MAX_AGAIN = 1000;
+
+Error errorOf(const kj::Exception& exception) {
+  bool broken = exception.getType() == kj::Exception::Type::DISCONNECTED;
+  return Error{
+      broken ? ErrorCode::UNREACHABLE : ErrorCode::IO,
+      std::string(broken ? "the connection broke: " : "the cycle failed: ") + exception.getDescription().cStr(),
+      {}};
+}
+
+}  // namespace
+
+Cycle::Impl::Impl(Replica& local, Replica& remote, State& state, IgnoreRules& ignore, CycleOptions options,
+                  OnEvent onEvent)
+    : local(local),
+      remote(remote),
+      state(state),
+      ignore(ignore),
+      options(std::move(options)),
+      onEvent(std::move(onEvent)),
+      acceptDeletes(this->options.acceptDeletes) {}
+
+Cycle::Impl::~Impl() noexcept(false) {}
+
+void Cycle::Impl::begin(const Request& request) {
+  KJ_REQUIRE(pass == nullptr, "one cycle at a time");
+  pass = std::make_unique<Pass>();
+  pass->request = request;
+  pass->report.began = options.now();
+  pass->report.planned = request.dryRun;
+  pass->firstRun = state.get("last-run").empty();
+  cancelled = false;
+  operations = operationsDone = bytes = bytesDone = 0;
+  phase = Phase::LOOKING;
+}
+
+kj::Promise<CycleReport> Cycle::Impl::run(Request request) {
+  begin(request);
+  bool whole = request.whole || wholeNext || pass->firstRun || acceptDeletes;
+  // `this` outlives the promise, as Cycle says of its promises.
+  return kj::evalNow([&]() { return look(whole); })
+      .then([this](bool goOn) -> kj::Promise<void> {
+        if (goOn && !cancelled) return planAndExecute();
+        if (goOn) wholeNext = true;
+        return kj::READY_NOW;
+      })
+      .catch_([this](kj::Exception&& exception) {
+        pass->report.error = errorOf(exception);
+        pass->failed = true;
+        keepUnresolved();
+        wholeNext = true;
+      })
+      .then([this]() { return takeReport(); })
+      .attach(kj::defer([this]() {
+        // Also when the promise is dropped in the middle: what was looked at is not known to be acted upon.
+        if (pass != nullptr) wholeNext = true;
+        execution = nullptr;
+        pass = nullptr;
+        phase = Phase::IDLE;
+      }));
+}
+
+kj::Promise<void> Cycle::Impl::planAndExecute() {
+  phase = Phase::PLANNING;
+  pass->differences = differencesOf(pass->local.changes, pass->remote.changes, agreedAt());
+  dropKept();
+  return readDigests().then([this]() -> kj::Promise<void> {
+    makeThePlan();
+    if (!checkPlan() || cancelled) {
+      pass->failed = true;
+      finish();
+      return kj::READY_NOW;
+    }
+    if (pass->request.dryRun) {
+      tellPlan();
+      return kj::READY_NOW;
+    }
+    return executePlan();
+  });
+}
+
+// Extras that were told once and are left alone: they are not told in each run. They come into play where something
+// happens to the folder that they are in, or at their own path on the other side.
+void Cycle::Impl::dropKept() {
+  auto isUnread = [this](const Difference& difference) { return pass->unread.count(difference.path) > 0; };
+  if (!pass->unread.empty()) std::erase_if(pass->differences, isUnread);
+  if (acceptDeletes || options.mode == Mode::TWO_WAY) return;
+  Side target = options.mode == Mode::PUSH ? Side::REMOTE : Side::LOCAL;
+  std::vector<Difference> rest;
+  std::string busy;
+  for (auto& difference : pass->differences) {
+    bool below = !busy.empty() && isWithin(difference.path, busy);
+    bool extra = !difference.agreed && difference.on(target) && !difference.on(other(target));
+    if (extra && !below && state.isKept(difference.path)) continue;
+    rest.push_back(std::move(difference));
+    if (!below) busy.clear();
+    bool folder = rest.back().on(other(target)) && rest.back().on(other(target))->type == EntryType::DIRECTORY;
+    if (!below && !folder) busy = rest.back().path;
+  }
+  pass->differences = std::move(rest);
+}
+
+PlanOptions Cycle::Impl::planOptions() {
+  PlanOptions plan;
+  plan.mode = options.mode;
+  plan.checkContent = options.checkContent;
+  bool nobodyKnows = pass == nullptr ? state.get("last-run").empty() : pass->firstRun || pass->otherRules;
+  plan.isUnexplained = [this, nobodyKnows](std::string_view path) { return nobodyKnows || state.isKept(path); };
+  plan.agreedAt = agreedAt();
+  plan.conflictPath = [this, taken = std::make_shared<PathSet>()](std::string_view path) {
+    auto isTaken = [&](std::string_view name) {
+      if (taken->find(name) != taken->end() || state.find(name)) return true;
+      if (pass == nullptr) return false;
+      return pass->local.changes.find(name) != pass->local.changes.end() ||
+             pass->remote.changes.find(name) != pass->remote.changes.end();
+    };
+    auto name = conflictPath(path, options.now(), options.host, isTaken);
+    taken->insert(name);
+    return name;
+  };
+  plan.findContent = [this](Side side, const Node& node) -> std::string {
+    if (pass == nullptr || node.digest.empty()) return {};
+    auto path = state.findContent(node.size, node.digest);
+    if (!path || pass->on(side).changes.find(*path) != pass->on(side).changes.end()) return {};
+    return *path;
+  };
+  return plan;
+}
+
+void Cycle::Impl::makeThePlan() {
+  auto planning = planOptions();
+  pass->plan = makePlan(pass->differences, planning);
+  if (!acceptDeletes) return;
+  // What nobody can explain goes only if exactly so many deletions were accepted as it takes.
+  planning = planOptions();
+  planning.acceptUnexplained = true;
+  auto accepting = makePlan(pass->differences, planning);
+  if (accepting.deletions == *acceptDeletes) pass->plan = std::move(accepting);
+}
+
+// Whether the plan may be carried out, or what is left of it.
+bool Cycle::Impl::checkPlan() {
+  Evidence evidence;
+  evidence.agreedEntries = state.count();
+  evidence.localRootReplaced = pass->localRootReplaced;
+  evidence.remoteRootReplaced = pass->remoteRootReplaced;
+  evidence.localTrouble = pass->local.trouble;
+  evidence.remoteTrouble = pass->remote.trouble;
+  evidence.acceptDeletes = acceptDeletes;
+  auto stop = checkSafety(pass->plan, evidence);
+  bool goOn = !stop || !stop->wholly;
+  if (stop && !stop->wholly && pass->plan.deletions > 0) {
+    withholdDeletions(pass->plan, stop->sentence);
+    pass->held = true;
+  }
+  for (auto& withheld : pass->plan.withheld) {
+    if (!withheld.isDeletion) continue;
+    bool known = pass->firstRun || pass->otherRules || state.isKept(withheld.path);
+    if (!known) pass->held = true;
+  }
+  pass->report.withheld = pass->plan.withheld;
+  if (stop && !goOn) phase = Phase::HALTED;
+  pass->report.stop = std::move(stop);
+  for (auto& operation : pass->plan.operations) {
+    if (isVisible(operation)) ++operations;
+    if (operation.kind == Operation::Kind::PUT) bytes += operation.node.size;
+  }
+  return goOn;
+}
+
+void Cycle::Impl::tellPlan() {
+  for (auto& operation : pass->plan.operations) {
+    countOperation(pass->report, operation, operation.node.size);
+    if (!isVisible(operation)) continue;
+    Event event;
+    event.kind = Event::Kind::PLANNED;
+    event.operation = &operation;
+    event.bytes = operation.kind == Operation::Kind::PUT ? operation.node.size : 0;
+    tell(event);
+  }
+  pass->report.conflicts = pass->plan.conflicts;
+  wholeNext = true;  // the looks have told, and nothing has come of it
+  pass->report.openConflicts = state.conflicts().size();
+}
+
+kj::Promise<void> Cycle::Impl::executePlan() {
+  if (!pass->plan.operations.empty()) phase = Phase::APPLYING;
+  if (operations > 0) {
+    Event event;
+    event.kind = Event::Kind::CYCLE_BEGAN;
+    tell(event);
+  }
+  auto paf = kj::newPromiseAndFulfiller<void>();
+  cancelFulfiller = kj::mv(paf.fulfiller);
+  execution = std::make_unique<Execution>(*this, *pass);
+  return execution->run()
+      .exclusiveJoin(kj::mv(paf.promise).then([this]() { pass->failed = true; }))
+      .then([this]() {
+        execution = nullptr;
+        keepExtras();
+        return lookForConflicts();
+      })
+      .then([this]() { finish(); });
+}
+
+// The extras of a first run are remembered, so that later runs know that nobody can explain them.
+void Cycle::Impl::keepExtras() {
+  if (!pass->firstRun && !pass->otherRules) return;
+  std::vector<std::string> paths;
+  for (auto& withheld : pass->plan.withheld)
+    if (withheld.isDeletion && !state.isKept(withheld.path) && !state.find(withheld.path))
+      paths.push_back(withheld.path);
+  if (paths.empty()) return;
+  auto status = state.setKept(paths, true);
+  if (!status.ok()) pass->broken = status.error();
+}
+
+// A conflict is over when the kept content is gone or was given another name.
+kj::Promise<void> Cycle::Impl::lookForConflicts() {
+  auto asked = kj::heapArrayBuilder<kj::Promise<std::string>>(state.conflicts().size());
+  for (auto& conflict : state.conflicts()) {
+    if (pass->broken || state.find(conflict.kept)) {
+      asked.add(kj::Promise<std::string>(std::string()));
+      continue;
+    }
+    asked.add(local.stat(conflict.kept).then([kept = conflict.kept](Result<std::optional<Node>> now) {
+      return now.ok() && !now->has_value() ? kept : std::string();
+    }));
+  }
+  return kj::joinPromises(asked.finish()).then([this](kj::Array<std::string> gone) {
+    for (auto& kept : gone)
+      if (!kept.empty()) (void)state.closeConflict(kept).ok();
+    pass->report.openConflicts = state.conflicts().size();
+  });
+}
+
+void Cycle::Impl::finish() {
+  auto& report = pass->report;
+  if (!report.error && pass->broken) report.error = pass->broken;
+  if (report.stop && report.stop->wholly) pass->failed = true;
+  if (cancelled) pass->failed = true;
+  keepUnresolved();
+  if (pass->broken) return;
+  if (!pass->failed && pass->isPlain()) remember();
+}
+
+// Paths that were not brought into step are taken up again by the next cycle, whatever the looks say then.
+void Cycle::Impl::keepUnresolved() {
+  PathSet rest = std::move(pass->unread);
+  pass->unread.clear();
+  if (pass->failed || pass->held || pass->broken) {
+    for (auto& difference : pass->differences) {
+      if (pass->recorded.count(difference.path) || state.isKept(difference.path)) continue;
+      rest.insert(difference.path);
+    }
+    for (auto& failure : pass->report.failures) rest.insert(failure.path);
+    rest.erase(std::string());
+  }
+  bool trouble = pass->local.trouble || pass->remote.trouble;
+  wholeNext = rest.size() > MAX_AGAIN || pass->sawMoves || trouble || (pass->report.stop && pass->report.stop->wholly);
+  pass->unread = rest;  // the cursor stays where it is as long as there are some
+  again = wholeNext ? PathSet() : std::move(rest);
+}
+
+// What is written at the end of a cycle that was complete, and only then; nothing if nothing is new.
+void Cycle::Impl::remember() {
+  auto keep = [this](std::string_view name, const std::string& value) {
+    if (value.empty() || state.get(name) == value) return;
+    auto status = state.set(name, value);
+    if (!status.ok()) pass->report.error = status.error();
+  };
+  bool didSomething = pass->report.didSomething();
+  keep("cursor", pass->remote.cursor);
+  keep("local-root", pass->local.root);
+  keep("remote-root", pass->remote.root);
+  keep("ignore-rules", ignore.fingerprint());
+  if (didSomething || pass->firstRun) keep("last-run", std::to_string(options.now()));
+  acceptDeletes.reset();
+}
+
+CycleReport Cycle::Impl::takeReport() {
+  auto report = std::move(pass->report);
+  report.duration = static_cast<uint64_t>(std::max<int64_t>(0, options.now() - report.began));
+  report.entries = pass->local.entries + pass->remote.entries;
+  for (auto& path : pass->local.skipped) report.skipped.push_back(path);
+  for (auto& path : pass->remote.skipped) report.skipped.push_back(path);
+  if (report.error && !pass->request.dryRun && report.openConflicts == 0)
+    report.openConflicts = state.conflicts().size();
+  pass = nullptr;
+  if (report.didSomething() || report.error || report.stop) {
+    Event event;
+    event.kind = Event::Kind::CYCLE_ENDED;
+    event.report = &report;
+    tell(event);
+  }
+  return report;
+}
+
+Cycle::Cycle(Replica& local, Replica& remote, State& state, IgnoreRules& ignore, CycleOptions options, OnEvent onEvent)
+    : impl(kj::heap<Impl>(local, remote, state, ignore, std::move(options), std::move(onEvent))) {}
+Cycle::~Cycle() noexcept(false) {}
+
+kj::Promise<CycleReport> Cycle::run(Request request) { return impl->run(request); }
+
+void Cycle::cancel() {
+  if (impl->pass == nullptr) return;
+  impl->cancelled = true;
+  if (impl->cancelFulfiller.get() != nullptr) impl->cancelFulfiller->fulfill();
+}
+
+ServiceStatus::Phase Cycle::phase() const { return impl->phase; }
+uint64_t Cycle::operations() const { return impl->operations; }
+uint64_t Cycle::operationsDone() const { return impl->operationsDone; }
+uint64_t Cycle::bytes() const { return impl->bytes; }
+uint64_t Cycle::bytesDone() const { return impl->bytesDone; }
+
+}  // namespace capstan::sync

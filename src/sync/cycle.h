@@ -48,8 +48,9 @@ class Cycle {
   // What would be done with one path, and why.
   kj::Promise<Result<std::string>> explain(std::string path);
 
+  struct Impl;  // cycle-impl.h
+
  private:
-  struct Impl;
   kj::Own<Impl> impl;
 };
 
