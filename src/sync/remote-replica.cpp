@@ -1,1 +1,100 @@
 #include <capstan/sync/remote-replica.h>
+
+#include <capstan/sync/remote-apply.h>
+#include <capstan/sync/remote-content.h>
+#include <capstan/sync/remote-look.h>
+#include <capstan/sync/remote-watch.h>
+
+namespace capstan::sync {
+
+namespace {
+
+class RemoteReplica final : public Replica {
+ public:
+  RemoteReplica(client::Client& client, RemoteOptions options)
+      : place{client, std::move(options.path)}, keepsWatching(options.watch), mayMake(options.mayMake), watch(place) {}
+
+  kj::Promise<Result<Look>> look(const State& state, const IgnoreRules& ignore, LookOptions options) override;
+  kj::Promise<Result<std::optional<Node>>> stat(std::string path) override;
+  kj::Promise<std::vector<Result<std::string>>> digests(std::vector<std::string> paths) override {
+    return remoteDigests(place, std::move(paths));
+  }
+  kj::Promise<Result<Fetched>> fetch(std::string path, Node expected) override {
+    return fetchRemote(place, std::move(path), std::move(expected));
+  }
+  kj::Promise<Result<kj::Own<Content>>> open(std::string path, Node expected) override {
+    return openRemote(place, std::move(path), std::move(expected));
+  }
+  kj::Promise<std::vector<Result<Done>>> apply(std::vector<Operation> operations, Replica& from,
+                                               const ApplyOptions& options) override;
+  kj::Promise<void> onChange() override;
+  std::string watching() const override { return watch.isStanding() ? "notices of the server" : "none"; }
+
+ private:
+  const RemotePlace place;
+  const bool keepsWatching;
+  const bool mayMake;
+  RemoteWatch watch;
+  RemoteStamps stamps;  // since the last look
+  bool rootIsMissing = false;
+};
+
+kj::Promise<Result<Replica::Look>> RemoteReplica::look(const State& state, const IgnoreRules& ignore,
+                                                       LookOptions options) {
+  stamps.clear();
+  // `this` outlives its promises, as `state` and `ignore` do.
+  return watch.catchUp(options.whole ? std::string() : options.cursor)
+      .then([this, &state, &ignore](Result<RemoteWatch::CaughtUp>&& caught) -> kj::Promise<Result<Look>> {
+        if (!caught.ok()) return Result<Look>(std::move(caught).error());
+        if (!keepsWatching) watch.drop();
+        std::optional<NoticedPaths> paths;
+        if (!caught->everything) paths = std::move(caught->paths);
+        auto job = kj::heap<RemoteLook>(place, state, ignore);
+        auto looking = job->run(std::move(paths));
+        return looking
+            .then([this, cursor = std::move(caught->cursor)](Result<Look>&& look) mutable {
+              if (look.ok()) {
+                look->cursor = std::move(cursor);
+                rootIsMissing = !look->rootExists;
+              }
+              return kj::mv(look);
+            })
+            .attach(kj::mv(job));
+      });
+}
+
+kj::Promise<Result<std::optional<Node>>> RemoteReplica::stat(std::string path) {
+  return place.client.stat(place.atServer(path)).then([](Result<Entry>&& entry) -> Result<std::optional<Node>> {
+    if (entry.ok()) return std::optional<Node>(nodeOf(*entry));
+    ErrorCode code = entry.error().code;
+    if (code == ErrorCode::NOT_FOUND || code == ErrorCode::NOT_DIRECTORY) return std::optional<Node>();
+    return std::move(entry).error();
+  });
+}
+
+kj::Promise<std::vector<Result<Replica::Done>>> RemoteReplica::apply(std::vector<Operation> operations, Replica& from,
+                                                                     const ApplyOptions& options) {
+  bool makeRoot = rootIsMissing && mayMake && !place.folder.empty();
+  auto onDone = [this](const Operation& operation, const Done& done) {
+    rootIsMissing = false;
+    watch.expectOwn(operation.path, done.node ? done.node->stamp : std::string());
+    if (operation.kind == Operation::Kind::MOVE) watch.expectOwn(operation.source, {});
+  };
+  auto job = kj::heap<RemoteApply>(place, std::move(operations), from, options, stamps, makeRoot, onDone);
+  watch.beginOwnChanges();
+  auto running = job->run();
+  return running.attach(kj::defer([this]() { watch.endOwnChanges(); }), kj::mv(job));
+}
+
+kj::Promise<void> RemoteReplica::onChange() {
+  if (!keepsWatching) return kj::NEVER_DONE;
+  return watch.onChange();
+}
+
+}  // namespace
+
+kj::Own<Replica> newRemoteReplica(client::Client& client, kj::Timer&, RemoteOptions options) {
+  return kj::heap<RemoteReplica>(client, std::move(options));
+}
+
+}  // namespace capstan::sync
