@@ -11,14 +11,17 @@
 namespace capstan::sync {
 
 // One step. Carried out in the order of the plan; each under the expectation that what is there now is what was seen.
+// Where an earlier operation of the plan has made, moved or changed what this one names (on either side), what came of
+// that one counts: its node takes the place of `expected`, `sourceNode` or `node`, because stamps change with a rename.
+// All paths are those at that point of the plan.
 struct Operation {
   enum class Kind {
     MAKE_FOLDER,
     PUT,  // a file's content from the other side, where it is at `source`
     MAKE_SYMLINK,
     SET_METADATA,  // mode (and, of files, mtime)
-    MOVE,          // on the same side, from `source`; a folder with all that is in it
-    COPY,          // on the same side, from `source`: a file with the same content
+    MOVE,          // on the same side, from `source`; a folder with all that is in it; replaces a file or symlink
+    COPY,          // on the same side, from `source`: a file with the same content; metadata as in `node`
     REMOVE,        // a file, symlink or empty folder: what is in it has operations of its own, before
     AGREE,         // nothing to do: both sides have the same; it only has to be recorded
     FORGET,        // neither side has it any more
@@ -31,7 +34,9 @@ struct Operation {
   std::optional<Node> expected;    // what is at `path` now (nothing: nothing)
   std::optional<Node> sourceNode;  // what is at `source` now
   std::string reason;              // for people, a clause: "it is new here", "it was removed locally"
-  bool isConflict = false;         // a MOVE that keeps one of two contents under another name
+  // A MOVE that keeps one of two contents under another name. Nothing is agreed there by it, and what was agreed does
+  // not move along: else what the other side does not have yet would look as if it had been removed there.
+  bool isConflict = false;
 };
 std::string_view nameOf(Operation::Kind kind);
 
