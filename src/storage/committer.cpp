@@ -122,6 +122,7 @@ struct Committer::Impl {
   std::deque<std::shared_ptr<State>> queue;
   bool ending = false;
 
+  std::atomic<uint64_t> applying{0};  // odd: a mutation is being applied
   std::atomic<uint64_t> commits{0};
   std::atomic<uint64_t> rounds{0};
   std::atomic<uint64_t> pending{0};
@@ -249,7 +250,10 @@ struct Committer::Impl {
       Item& item = work.items[work.next];
       if (!item.isOver()) {
         round.enter(work, folders, item.touched);
+        ++applying;
         item.exception = kj::runCatchingExceptions([&]() { item.result = work.mutation(item).apply(round); });
+        ++applying;
+        applying.notify_all();
       }
       if (folders.pending() >= MAX_TOUCHED) folders.flush();
     }
@@ -406,6 +410,11 @@ kj::Promise<std::vector<Result<Entry>>> Committer::submitAll(Ticket ticket,
 void Committer::onApplied(std::function<void(const Applied&)> listener) {
   std::lock_guard lock(impl->mutex);
   impl->listener = std::move(listener);
+}
+
+void Committer::waitForApply() const {
+  uint64_t now = impl->applying.load();
+  if (now % 2 == 1) impl->applying.wait(now);
 }
 
 bool Committer::hasPending(const void* connection) const {

@@ -75,9 +75,13 @@ class Committer {
     Kind kind;
     std::string path;
     std::string from;  // with MOVED
-    Version version;   // of what is at the path now; empty: nothing, or not known
+    Version version;       // of what is at the path now; empty: nothing, or not known
+    bool subtree = false;  // all that is below is new too
   };
   void onApplied(std::function<void(const Applied&)> listener);
+  // Returns when the mutation that is being applied at this moment, if there is one, has been told to that listener:
+  // for those who see its effects in another way first. Not to be called by the listener.
+  void waitForApply() const;
 
   // Whether the connection has mutations that are not applied yet.
   bool hasPending(const void* connection) const;

@@ -263,7 +263,7 @@ class CopyPlacement final : public Mutation {
     if (isFolder) restoreMode(round, *place);
     auto entry = entryAt(place->folder, place->name, options.to);
     using Kind = Committer::Applied::Kind;
-    round.applied({*found ? Kind::CHANGED : Kind::CREATED, options.to, {}, entry.ok() ? entry->version : Version()});
+    round.applied({*found ? Kind::CHANGED : Kind::CREATED, options.to, {}, entry.ok() ? entry->version : Version(), isFolder});
     round.touch(kj::mv(place->folder));
     return entry;
   }
