@@ -85,7 +85,8 @@ class FanotifySource final : public WatchSource {
     if (moved) forgetBelow(path);
     // A folder that comes from outside brings with it what was outside before.
     if (moved && (event.mask & FAN_MOVED_TO)) forgetOutside();
-    gathered.add(std::move(path), isFolder && (event.mask & (FAN_CREATE | FAN_MOVED_TO)) != 0);
+    bool appeared = (event.mask & (FAN_CREATE | FAN_MOVED_TO)) != 0;
+    gathered.add({std::move(path), moved && appeared, appeared});
   }
 
   static bool readSubject(const fanotify_event_metadata& event, Subject& subject) {

@@ -78,14 +78,14 @@ void FolderPoll::compare(const std::string& path, const Items& before, const Ite
   while (old != before.end() || next != now.end()) {
     int order = old == before.end() ? 1 : next == now.end() ? -1 : old->name.compare(next->name);
     if (order < 0) {
-      result.push_back({joinPath(path, old->name), old->stamp.isFolder(), false});
+      result.push_back({joinPath(path, old->name), false, old->stamp.isFolder(), false});
       ++old;
     } else if (order > 0) {
-      result.push_back({joinPath(path, next->name), false, next->stamp.isFolder()});
+      result.push_back({joinPath(path, next->name), true, false, next->stamp.isFolder()});
       ++next;
     } else {
       if (old->stamp != next->stamp) {
-        result.push_back({joinPath(path, next->name), old->stamp.isFolder(), next->stamp.isFolder()});
+        result.push_back({joinPath(path, next->name), false, old->stamp.isFolder(), next->stamp.isFolder()});
       }
       ++old;
       ++next;

@@ -16,6 +16,7 @@ class FolderPoll {
  public:
   struct Difference {
     std::string path;  // of what is another thing now
+    bool appeared = false;
     bool wasFolder = false;
     bool isFolder = false;  // one that was not there before, is another one, or may be read by others
   };

@@ -22,6 +22,7 @@ namespace {
 
 constexpr uint32_t MASK = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB |
                           IN_ONLYDIR | IN_EXCL_UNLINK;
+constexpr size_t MAX_LATE = 10'000;  // then the move itself says enough: all below may have changed
 constexpr uint32_t ROOT_MASK = MASK | IN_DELETE_SELF | IN_MOVE_SELF;
 
 class InotifySource final : public WatchSource {
@@ -66,7 +67,7 @@ class InotifySource final : public WatchSource {
       std::string name(baseNameOf(difference.path));
       if (difference.wasFolder) drop(take(*parent, name));
       if (difference.isFolder) watchTree(parent, name);
-      gathered.add(std::move(difference.path), difference.isFolder);
+      gathered.add({std::move(difference.path), difference.isFolder, difference.appeared});
     }
   }
 
@@ -259,7 +260,10 @@ class InotifySource final : public WatchSource {
     Node& node = *found->second;
     if (event.mask & IN_IGNORED) return forget(node, gathered);
     if (event.len == 0 || event.name[0] == '\0') return handleSelf(node, event, gathered);
-    if (!isAttached(node)) return;  // it is told as a whole when it is found again
+    if (!isAttached(node)) {
+      if (late.size() < MAX_LATE) late.push_back({event.wd, event.name});
+      return;
+    }
     handleEntry(node, event, gathered);
   }
 
@@ -276,7 +280,7 @@ class InotifySource final : public WatchSource {
       std::string path = attached ? joinPath(pathOf(parent), name) : std::string();
       drop(take(parent, name));
       if (!attached) return;
-      gathered.add(path, true);
+      gathered.add({path, true});
       watchTree(&parent, name);  // below a file system that was taken away there may be something else
     }
   }
@@ -286,7 +290,7 @@ class InotifySource final : public WatchSource {
     if (event.mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT)) {
       gathered.overflow();
     } else if (event.mask & IN_ATTRIB) {
-      gathered.add("");
+      gathered.add({""});
     }
   }
 
@@ -294,7 +298,7 @@ class InotifySource final : public WatchSource {
     std::string name = event.name;
     bool appeared = (event.mask & (IN_CREATE | IN_MOVED_TO)) != 0;
     bool isFolder = (event.mask & IN_ISDIR) != 0;
-    gathered.add(joinPath(pathOf(node), name), isFolder && appeared);
+    gathered.add({joinPath(pathOf(node), name), isFolder && appeared, appeared});
     if (!isFolder) return;
     if (event.mask & IN_DELETE) drop(take(node, name));
     if (event.mask & IN_MOVED_FROM) {
@@ -304,6 +308,20 @@ class InotifySource final : public WatchSource {
     // After a change of its mode it may be readable.
     bool opened = (event.mask & IN_ATTRIB) != 0 && !node.children.contains(name);
     if (appeared || opened) watchTree(&node, name);
+    if (event.mask & IN_MOVED_TO) tellLate(gathered);
+  }
+
+  // What happened in a folder between the two events of its move.
+  void tellLate(Gathered& gathered) {
+    for (auto& [wd, name] : late) {
+      auto found = byWatch.find(wd);
+      if (found == byWatch.end() || !isAttached(*found->second)) continue;
+      std::string path = joinPath(pathOf(*found->second), name);
+      // Maybe a folder that has no watch yet.
+      watchTree(found->second, name);
+      gathered.add({std::move(path), true});
+    }
+    late.clear();
   }
 
   const TreeWatcher::Options options;
@@ -312,8 +330,9 @@ class InotifySource final : public WatchSource {
   std::unique_ptr<Node> root;
   std::unordered_map<int, Node*> byWatch;
   std::vector<MovedAway> movedAway;
-  FolderPoll polled;  // folders that could not be watched
-  bool lost = false;  // the nodes are not what is on disk any more
+  std::vector<std::pair<int, std::string>> late;  // events in folders that were moved away, by watch
+  FolderPoll polled;                              // folders that could not be watched
+  bool lost = false;                              // the nodes are not what is on disk any more
   std::atomic<bool> partial{false};
 };
 

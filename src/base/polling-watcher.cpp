@@ -29,7 +29,7 @@ class PollingSource final : public WatchSource {
     for (auto& difference : folders.compare(top)) {
       if (difference.wasFolder) folders.remove(difference.path);
       if (difference.isFolder) addTree(difference.path);
-      gathered.add(std::move(difference.path), difference.isFolder);
+      gathered.add({std::move(difference.path), difference.isFolder, difference.appeared});
     }
   }
 

@@ -21,6 +21,7 @@ std::string_view nameOf(WatchMethod method);                              // "fa
 struct TreeChange {
   std::string path;
   bool subtree = false;
+  bool appeared = false;  // it was made there or moved there, maybe over something else
 };
 
 struct TreeChanges {

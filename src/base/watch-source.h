@@ -17,7 +17,7 @@ namespace capstan {
 // The changes since the last call of the sink, each path once. Belongs to the watcher's thread.
 class Gathered {
  public:
-  void add(std::string path, bool subtree = false);
+  void add(TreeChange change);
   void overflow() { changes.overflow = true; }
   bool empty() const { return changes.changes.empty() && !changes.overflow; }
   // It is time to tell what there is, before more is looked at.

@@ -170,12 +170,14 @@ bool isFolder(int parent, const dirent& entry) {
 
 }  // namespace
 
-void Gathered::add(std::string path, bool subtree) {
-  auto [found, isNew] = positions.try_emplace(path, changes.changes.size());
+void Gathered::add(TreeChange change) {
+  auto [found, isNew] = positions.try_emplace(change.path, changes.changes.size());
   if (isNew) {
-    changes.changes.push_back({std::move(path), subtree});
-  } else if (subtree) {
-    changes.changes[found->second].subtree = true;
+    changes.changes.push_back(std::move(change));
+  } else {
+    auto& known = changes.changes[found->second];
+    known.subtree = known.subtree || change.subtree;
+    known.appeared = known.appeared || change.appeared;
   }
 }
 
