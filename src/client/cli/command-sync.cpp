@@ -1,0 +1,65 @@
+// `capstan sync`: keeps a local folder and one at the server in step, or brings them into step once.
+#include <memory>
+
+#include <capstan/base/text.h>
+#include <capstan/client/cli/command-list.h>
+#include <capstan/client/cli/own-loop.h>
+#include <capstan/client/cli/sync-options.h>
+#include <capstan/client/cli/sync-run.h>
+#include <capstan/client/cli/targets.h>
+
+namespace capstan::cli {
+
+namespace {
+
+kj::Promise<int> synchronise(Runtime& runtime, Context& context, const Connection& connection,
+                             const SyncOptions& options) {
+  auto service = serviceOptionsOf(options);
+  if (!service.ok()) return context.usage(service.error().message);
+  SyncWish wish;
+  wish.options = std::move(*service);
+  wish.options.local = context.operands[0];
+  wish.options.remote = remotePath(context.operands[1]);
+  wish.options.server.address = connection.choice.address;
+  wish.options.server.token = connection.choice.token;
+  wish.options.server.name = "capstan sync";
+  wish.once = options.once;
+  wish.dryRun = options.dryRun;
+  if (wish.options.local.empty()) return context.usage("the name of the local folder is empty");
+  auto run = kj::heap<SyncRun>(runtime, context, std::move(wish));
+  auto promise = run->run();
+  return promise.attach(kj::mv(run));
+}
+
+}  // namespace
+
+Command syncCommand() {
+  return {"sync",
+          "LOCAL REMOTE",
+          "LOCAL   a local folder\n"
+          "REMOTE  a folder at the server; / is all that is served. It is made if it is missing",
+          2,
+          2,
+          "keep a folder and the server in step",
+          {{"capstan sync photos backup/photos", "the server's folder becomes a mirror, and stays one, until Ctrl-C"},
+           {"capstan sync --once photos backup/photos", "once, for scripts and cron"},
+           {"capstan sync -n photos backup/photos", "only say what would be done"},
+           {"capstan sync --mode two-way notes notes", "changes of both sides; conflicts keep both contents"},
+           {"capstan sync --once --mode pull --exclude '*.tmp' work work", "the other way, without some names"}},
+          "capstan conflicts LOCAL lists conflicts, capstan explain LOCAL/PATH tells what would be done with a path\n"
+          "and why, capstan undo RUN takes back what a run did at the server",
+          Command::Needs::OWN_LOOP,
+          false,
+          [](OptionTable& table) -> AnyAction {
+            auto options = std::make_shared<SyncOptions>();
+            defineSyncOptions(table, *options);
+            return [options](const GlobalFlags& flags, const Operands& operands) {
+              return runOnOwnLoop("sync", flags, operands, std::nullopt,
+                                  [options](Runtime& runtime, Context& context, const Connection& connection) {
+                                    return synchronise(runtime, context, connection, *options);
+                                  });
+            };
+          }};
+}
+
+}  // namespace capstan::cli

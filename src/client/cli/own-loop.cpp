@@ -1,0 +1,28 @@
+#include <capstan/client/cli/own-loop.h>
+
+#include <capstan/client/cli/command-list.h>
+
+namespace capstan::cli {
+
+int runOnOwnLoop(const char* command, const GlobalFlags& flags, const Operands& operands,
+                 const std::optional<std::string>& server, const OwnLoopWork& work) {
+  Runtime runtime;
+  Output output(runtime.screen, outputModeOf(flags));
+  auto config = loadConfig();
+  if (!config.ok()) return failBeforeStart(output, config.error());
+  ServerWish wish = wishOf(flags, currentEnvironment(), *config);
+  if (server && !flags.server) wish = {server, wish.tokenFile, "the last run"};
+  auto connection = runtime.connectTo(wish, output);
+  if (!connection.ok()) return failBeforeStart(output, connection.error());
+  Invocation invocation;
+  invocation.command = findCommand(commandTable(), command);
+  invocation.flags = withConfig(flags, *config);
+  invocation.operands = operands;
+  // Declared last, so that a command that is cut off ends before what it uses.
+  Context context({runtime.io, runtime.screen, connection->client.get(), connection->choice.address.toString()},
+                  invocation, outputModeOf(invocation.flags));
+  Action action = [&](Context& running) { return work(runtime, running, *connection); };
+  return runAction(action, context).wait(runtime.io.waitScope);
+}
+
+}  // namespace capstan::cli
