@@ -92,7 +92,6 @@ struct Committer::Impl {
     void touchFileSystemOf(kj::AutoCloseFd fd) override { touched->push_back(folders->add(kj::mv(fd), true)); }
     void applied(Committer::Applied change) override {
       if (impl.listener) impl.listener(change);
-      if (run != nullptr && change.kind == Applied::Kind::CREATED) run->created(change.path, change.version);
     }
 
     void enter(Work& work, Touched& roundsFolders, std::vector<size_t>& numbers) {

@@ -74,7 +74,7 @@ class Committer {
     enum class Kind { CREATED, CHANGED, REMOVED, MOVED };
     Kind kind;
     std::string path;
-    std::string from;  // with MOVED
+    std::string from;      // with MOVED
     Version version;       // of what is at the path now; empty: nothing, or not known
     bool subtree = false;  // all that is below is new too
   };

@@ -8,9 +8,10 @@
 #include <chrono>
 #include <climits>
 
+#include <capstan/base/file.h>
 #include <capstan/base/path.h>
+#include <capstan/storage/displace.h>
 #include <capstan/storage/mutations.h>
-#include <capstan/storage/replace.h>
 
 namespace capstan::storage {
 
@@ -100,6 +101,9 @@ Status TreeCopy::begin() {
   if (options.from == options.to || (S_ISDIR(top.st_mode) && isWithin(options.to, options.from))) {
     return errorAt(ErrorCode::INVALID_ARGUMENT, options.from, "", " cannot be copied into itself");
   }
+  if (options.noFolders && S_ISDIR(top.st_mode)) {
+    return errorAt(ErrorCode::IS_DIRECTORY, options.from, "", " is a folder, and a batch copies only files");
+  }
   if (S_ISLNK(top.st_mode)) {
     staged = true;
     return copySymlink(place->folder, place->name, staging.fd(), stagedName, top);
@@ -142,6 +146,7 @@ Status TreeCopy::copySymlink(int fromFolder, const std::string& from, int toFold
   target[length] = '\0';
   timespec times[2];
   keepTimes(status, times);
+  if (folders.empty() && options.attributes.mtime) times[1] = toTimespec(*options.attributes.mtime);
   if (symlinkat(target, toFolder, to.c_str()) < 0 || utimensat(toFolder, to.c_str(), times, AT_SYMLINK_NOFOLLOW) < 0) {
     return failed(options.from);
   }
@@ -165,8 +170,13 @@ Result<bool> TreeCopy::advance() {
 Result<bool> TreeCopy::finishFile() {
   timespec times[2];
   keepTimes(fileStatus, times);
+  mode_t mode = fileStatus.st_mode & PERMISSIONS;
+  if (folders.empty()) {
+    mode = options.attributes.mode.value_or(mode);
+    if (options.attributes.mtime) times[1] = toTimespec(*options.attributes.mtime);
+  }
   int to = file->to();
-  if (fchmod(to, fileStatus.st_mode & PERMISSIONS) < 0 || futimens(to, times) < 0) return failed(options.from);
+  if (fchmod(to, mode) < 0 || futimens(to, times) < 0) return failed(options.from);
   if (!together && disk.fsync(to) < 0) return failed(options.from);
   file = nullptr;
   if (!folders.empty()) return false;
@@ -256,14 +266,19 @@ class CopyPlacement final : public Mutation {
     Expectation expectation = isFolder ? Expectation{Expectation::Kind::ABSENT, {}} : options.toExpectation;
     int folder = round.staging.fd();
     Move move{round.disk, folder, copy->stagedName, place->folder, place->name, options.to};
-    auto moved = moveAs(move, expectation, *found);
+    auto moved = storage::place(round, move, expectation, *found);
     if (!moved.ok()) return moved.error();
     copy->placed = true;
-    if (*moved == Left::DISPLACED) round.staging.deleteSoon(copy->stagedName);
     if (isFolder) restoreMode(round, *place);
     auto entry = entryAt(place->folder, place->name, options.to);
     using Kind = Committer::Applied::Kind;
-    round.applied({*found ? Kind::CHANGED : Kind::CREATED, options.to, {}, entry.ok() ? entry->version : Version(), isFolder});
+    round.applied(
+        {*found ? Kind::CHANGED : Kind::CREATED, options.to, {}, entry.ok() ? entry->version : Version(), isFolder});
+    if (isFolder) {
+      tellCreated(round, options.to, {}, EntryType::DIRECTORY, true);
+    } else if (entry.ok()) {
+      tellPlaced(round, *moved, options.to, *entry);
+    }
     round.touch(kj::mv(place->folder));
     return entry;
   }
@@ -278,6 +293,33 @@ class CopyPlacement final : public Mutation {
 
   std::shared_ptr<TreeCopy> copy;
 };
+
+namespace {
+
+class CopyFile final : public Mutation {
+ public:
+  explicit CopyFile(CopyOptions options) : options(std::move(options)) {}
+
+  Result<Entry> apply(Round& round) override {
+    auto copy = std::make_shared<TreeCopy>(round.root, round.staging, round.disk, options);
+    while (true) {
+      auto done = copy->step();
+      if (!done.ok()) return done.error();
+      if (*done) break;
+    }
+    return makePlaceCopy(std::move(copy))->apply(round);
+  }
+
+ private:
+  const CopyOptions options;
+};
+
+}  // namespace
+
+std::unique_ptr<Mutation> makeCopyFile(CopyOptions options) {
+  options.noFolders = true;
+  return std::make_unique<CopyFile>(std::move(options));
+}
 
 std::unique_ptr<Mutation> makePlaceCopy(std::shared_ptr<TreeCopy> copy) {
   return std::make_unique<CopyPlacement>(std::move(copy));

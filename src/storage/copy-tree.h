@@ -17,6 +17,8 @@ struct CopyOptions {
   Expectation fromExpectation;
   Expectation toExpectation;
   bool makeParents = false;
+  Attributes attributes = {};  // of the copy of a file or symlink, where it is not to have the source's
+  bool noFolders = false;      // a folder is isDirectory
 };
 
 // Used by one thread at a time; its methods block. Keeps Staging (and with it the Root) alive. Dropped before it is in
@@ -78,5 +80,9 @@ class TreeCopy {
 };
 
 std::unique_ptr<Mutation> makePlaceCopy(std::shared_ptr<TreeCopy> copy);
+
+// The whole of it in one mutation, for one file or symlink in a batch: what is copied is what the mutations before have
+// left. Others wait meanwhile.
+std::unique_ptr<Mutation> makeCopyFile(CopyOptions options);
 
 }  // namespace capstan::storage

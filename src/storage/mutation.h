@@ -28,7 +28,7 @@ class Round {
   virtual void touch(kj::AutoCloseFd fd) = 0;
   // A change that no descriptor for fsync() can be had of: the whole file system of `fd` is flushed.
   virtual void touchFileSystemOf(kj::AutoCloseFd fd) = 0;
-  // The tree is another one now (with CREATED, the run is told of it by this): what Committer::onApplied() tells.
+  // The tree is another one now: what Committer::onApplied() tells.
   virtual void applied(Committer::Applied change) = 0;
 
  protected:

@@ -8,7 +8,7 @@
 
 #include <capstan/base/file.h>
 #include <capstan/base/path.h>
-#include <capstan/storage/replace.h>
+#include <capstan/storage/displace.h>
 
 namespace capstan::storage {
 
@@ -54,6 +54,7 @@ class MakeDirectory final : public Mutation {
     if (attributes.mtime && (made.get() < 0 || setTime(made, *attributes.mtime) < 0)) return undo(*place);
     auto entry = entryAt(place->folder, place->name, path);
     round.applied({Kind::CREATED, path, {}, entry.ok() ? entry->version : Version()});
+    tellCreated(round, path, {}, EntryType::DIRECTORY);
     if (made.get() >= 0) round.touch(kj::mv(made));
     round.touch(kj::mv(place->folder));
     return entry;
@@ -119,19 +120,22 @@ class MakeSymlink final : public Mutation {
     if (options.attributes.mtime && utimensat(folder, name.c_str(), times, AT_SYMLINK_NOFOLLOW) < 0) {
       status = errorFromErrno(errno, "cannot set the time of the symlink", options.path);
     }
-    Left left = Left::DISPLACED;  // something has to be deleted, unless it is moved
+    Placed placed;
     if (status.ok()) {
-      auto moved =
-          moveAs({round.disk, folder, name, place.folder, place.name, options.path}, options.expectation, found);
+      Move move{round.disk, folder, name, place.folder, place.name, options.path};
+      auto moved = storage::place(round, move, options.expectation, found);
       if (moved.ok()) {
-        left = *moved;
+        placed = *moved;
       } else {
         status = moved.error();
       }
     }
-    if (left == Left::DISPLACED) round.staging.deleteSoon(name);
-    if (!status.ok()) return status.error();
+    if (!status.ok()) {
+      round.staging.deleteSoon(name);
+      return status.error();
+    }
     auto entry = entryAt(place.folder, place.name, options.path);
+    if (entry.ok()) tellPlaced(round, placed, options.path, *entry);
     round.applied({found ? Kind::CHANGED : Kind::CREATED, options.path, {}, entry.ok() ? entry->version : Version()});
     round.touch(kj::mv(place.folder));
     return entry;
@@ -158,13 +162,13 @@ class SetMetadata final : public Mutation {
     if (attributes.mode && S_ISLNK(status.st_mode)) {
       return errorAt(ErrorCode::INVALID_ARGUMENT, path, "", " is a symlink, and those have no mode of their own");
     }
+    struct stat before = status;
     // Opened before the mode may forbid it.
     kj::Maybe<kj::AutoCloseFd> flushable = openForFlush(round, status);
-    mode_t before = status.st_mode & PERMISSIONS;
     if (attributes.mode && setMode(*fd, *attributes.mode) < 0) return failed();
     if (attributes.mtime && setTime(*fd, *attributes.mtime) < 0) {
       Error error = failed();
-      if (attributes.mode) setMode(*fd, before);
+      if (attributes.mode) setMode(*fd, before.st_mode & PERMISSIONS);
       return error;
     }
     if (fstat(*fd, &status) < 0) return failed();
@@ -178,10 +182,25 @@ class SetMetadata final : public Mutation {
     Entry entry = entryFrom(status);
     entry.path = path;
     round.applied({Kind::CHANGED, path, {}, entry.version});
+    tellChanged(round, before, entry);
     return entry;
   }
 
  private:
+  void tellChanged(Round& round, const struct stat& before, const Entry& entry) const {
+    if (round.run == nullptr) return;
+    Entry old = entryFrom(before);
+    RunRecord record;
+    record.kind = RunRecord::Kind::METADATA;
+    record.path = path;
+    record.after = entry.version;
+    record.type = old.type;
+    record.mode = old.mode;
+    record.mtime = old.mtime;
+    record.inode = before.st_ino;
+    round.run->record(std::move(record));
+  }
+
   Error failed() const { return errorFromErrno(errno, "cannot set mode and time of", path); }
 
   kj::Maybe<kj::AutoCloseFd> openForFlush(Round& round, const struct stat& status) const {
@@ -204,7 +223,10 @@ void tellMade(Round& round, Root::Place& place, const std::string& path) {
   std::vector<std::string> made;
   std::string_view folder = parentOf(path);
   for (size_t i = 0; i < place.toFlush.size(); ++i, folder = parentOf(folder)) made.emplace_back(folder);
-  for (; !made.empty(); made.pop_back()) round.applied({Kind::CREATED, made.back(), {}, {}});
+  for (; !made.empty(); made.pop_back()) {
+    round.applied({Kind::CREATED, made.back(), {}, {}});
+    tellCreated(round, made.back(), {}, EntryType::DIRECTORY);
+  }
   for (auto& fd : place.toFlush) round.touch(kj::mv(fd));
 }
 

@@ -7,9 +7,9 @@
 
 #include <capstan/base/close-later.h>
 #include <capstan/base/file.h>
+#include <capstan/storage/displace.h>
 #include <capstan/storage/file-copy.h>
 #include <capstan/storage/mutations.h>
-#include <capstan/storage/replace.h>
 
 namespace capstan::storage {
 
@@ -24,6 +24,7 @@ class FilePlacement final : public Mutation {
 
   bool prepare(Round& round) override {
     // So that the mode is flushed with the content; apply() looks again.
+    if (options.attributes.mode || options.expectation.kind == Expectation::Kind::ABSENT) return !options.flushed;
     auto target = round.root.stat(options.path);
     if (target.ok()) keepModeOf(*target);
     return !options.flushed;
@@ -100,11 +101,11 @@ class FilePlacement final : public Mutation {
     // By descriptor: another program may replace the file as soon as it is there.
     kj::AutoCloseFd self(openat(file->folder(), file->name().c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
     kj::AutoCloseFd displaced;
-    if (found && S_ISREG(found->st_mode) && uint64_t(found->st_size) >= SLOW_TO_CLOSE_BYTES) {
+    if (round.run == nullptr && found && S_ISREG(found->st_mode) && uint64_t(found->st_size) >= SLOW_TO_CLOSE_BYTES) {
       displaced = kj::AutoCloseFd(openat(place.folder, place.name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
     }
     Move move{round.disk, file->folder(), file->name(), place.folder, place.name, options.path};
-    auto moved = moveAs(move, options.expectation, found);
+    auto moved = storage::place(round, move, options.expectation, found);
     if (!moved.ok()) {
       if (moved.error().code == ErrorCode::CONFLICT) restage(round.staging, self);
       return moved.error();
@@ -112,7 +113,6 @@ class FilePlacement final : public Mutation {
     file->renamedAway();
     // Freeing what it took is not for this thread, on which all commits wait.
     if (displaced.get() >= 0) closeLater(kj::mv(displaced));
-    if (*moved == Left::DISPLACED) round.staging.throwAway(file->folder(), file->name());
     struct stat status;
     bool known = fstat(self, &status) == 0;
     using Kind = Committer::Applied::Kind;
@@ -121,6 +121,7 @@ class FilePlacement final : public Mutation {
     round.touch(kj::mv(place.folder));
     Entry entry = entryFrom(status);
     entry.path = options.path;
+    tellPlaced(round, *moved, options.path, entry);
     return entry;
   }
 
@@ -155,6 +156,27 @@ class FilePlacement final : public Mutation {
 
 std::unique_ptr<Mutation> makePlaceFile(std::shared_ptr<StagedFile> file, PlaceFile options) {
   return std::make_unique<FilePlacement>(std::move(file), std::move(options));
+}
+
+Result<std::shared_ptr<StagedFile>> stageWhole(Staging& staging, const std::string& path, const Attributes& attributes,
+                                               std::string_view content, const ContentCheck& check) {
+  bool sizeHolds = !check.size || *check.size == content.size();
+  bool holds = check.algorithm == DigestAlgorithm::UNSET || digestOf(check.algorithm, content) == check.digest;
+  if (!sizeHolds || !holds) {
+    return errorAt(ErrorCode::CORRUPT, path, "what arrived for ", " is not what its size and digest announced");
+  }
+  // Made with its mode, where the umask lets that be: one call less.
+  mode_t mode = attributes.mode.value_or(staging.newFileMode());
+  auto file = staging.create(mode & staging.newFileMode());
+  if (!file.ok()) return file;
+  if (!writeAt((*file)->fd(), content.data(), content.size(), 0)) return errorFromErrno(errno, "cannot store", path);
+  if (attributes.mtime || mode != (mode & staging.newFileMode())) {
+    Status set = setStagedAttributes(**file, attributes);
+    if (!set.ok()) return set.error();
+  }
+  // A file that its owner may not read could not be opened again to be flushed.
+  if ((mode & 0400) != 0) (*file)->closeFd();
+  return file;
 }
 
 Status setStagedAttributes(const StagedFile& file, const Attributes& attributes) {

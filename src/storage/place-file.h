@@ -20,6 +20,11 @@ struct PlaceFile {
 // an error (conflict and so on) the staged content is as it was, and may be committed again.
 std::unique_ptr<Mutation> makePlaceFile(std::shared_ptr<StagedFile> file, PlaceFile options);
 
+// Content that came whole, checked and staged with its attributes; its descriptor is closed, where it can be opened
+// again. Errors name the path. Blocks.
+Result<std::shared_ptr<StagedFile>> stageWhole(Staging& staging, const std::string& path, const Attributes& attributes,
+                                               std::string_view content, const ContentCheck& check);
+
 // Mode and time for content that is written whole. Under a Use or by the only owner.
 Status setStagedAttributes(const StagedFile& file, const Attributes& attributes);
 

@@ -7,8 +7,8 @@
 #include <capstan/base/digest.h>
 #include <capstan/base/log.h>
 #include <capstan/base/text.h>
+#include <capstan/storage/displace.h>
 #include <capstan/storage/mutations.h>
-#include <capstan/storage/replace.h>
 
 namespace capstan::storage {
 
@@ -44,6 +44,7 @@ class Remove final : public Mutation {
 
  private:
   Status remove(Round& round, const Root::Place& place, const struct stat& found) const {
+    if (round.run != nullptr) return displace(round, place, found);
     const char* name = place.name.c_str();
     bool checked = expectation.kind == Expectation::Kind::VERSION;
     if (S_ISDIR(found.st_mode)) {
@@ -51,12 +52,29 @@ class Remove final : public Mutation {
       // An empty folder has no content to lose, so its version is checked only once.
       if (unlinkat(place.folder, name, AT_REMOVEDIR) == 0) return okStatus();
       if (errno != ENOTEMPTY && errno != EEXIST) return failed();
-      return errorAt(ErrorCode::NOT_EMPTY, path, "the folder ", " is not empty; remove it recursively");
+      return notEmpty();
     }
     if (checked || found.st_size > LARGE_FILE) return takeOut(round, place, found);
     if (unlinkat(place.folder, name, 0) == 0) return okStatus();
     if (errno != EISDIR) return failed();
     return errorAt(ErrorCode::CONFLICT, path, "", " was changed by another program in the same moment");
+  }
+
+  // As part of a run: nothing is deleted that has content.
+  Status displace(Round& round, const Root::Place& place, const struct stat& found) const {
+    if (S_ISDIR(found.st_mode)) {
+      if (unlinkat(place.folder, place.name.c_str(), AT_REMOVEDIR) == 0) {
+        tellRemoved(round, path, 0, found);
+        return okStatus();
+      }
+      if (errno != ENOTEMPTY && errno != EEXIST) return failed();
+      if (!recursive) return notEmpty();
+    }
+    bool checked = expectation.kind == Expectation::Kind::VERSION;
+    auto slot = storage::takeOut(round, place, path, found, checked);
+    if (!slot.ok()) return slot.error();
+    tellRemoved(round, path, slot->number, found);
+    return okStatus();
   }
 
   Status takeOut(Round& round, const Root::Place& place, const struct stat& found) const {
@@ -93,6 +111,9 @@ class Remove final : public Mutation {
         " was changed by another program in the same moment; what it wrote is kept as " + escapeForTerminal(kept));
   }
 
+  Error notEmpty() const {
+    return errorAt(ErrorCode::NOT_EMPTY, path, "the folder ", " is not empty; remove it recursively");
+  }
   Error failed() const { return errorFromErrno(errno, "cannot remove", path); }
   Error changedMeanwhile() const {
     return errorAt(ErrorCode::CONFLICT, path, "",

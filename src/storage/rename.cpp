@@ -7,8 +7,8 @@
 #include <cerrno>
 
 #include <capstan/base/path.h>
+#include <capstan/storage/displace.h>
 #include <capstan/storage/mutations.h>
-#include <capstan/storage/replace.h>
 
 namespace capstan::storage {
 
@@ -57,6 +57,7 @@ class Rename final : public Mutation {
     auto entry = entryAt(to->folder, to->name, options.to);
     if (options.from != options.to && !isStillThere(*from, **source)) {
       Version version = entry.ok() ? entry->version : Version();
+      tellMoved(round, **source, version);
       round.applied({Committer::Applied::Kind::MOVED, options.to, options.from, std::move(version)});
     }
     round.touch(kj::mv(to->folder));
@@ -89,11 +90,12 @@ class Rename final : public Mutation {
     Move move{round.disk, from.folder, from.name, to.folder, to.name, options.to};
     bool checksSource = options.fromExpectation.kind == Expectation::Kind::VERSION;
     if (target && isSameFile(source, *target)) return dropFirstName(from, source, to);
+    if (target && round.run != nullptr) return displace(round, move, source, *target);
     if (target && (checksSource || options.toExpectation.kind == Expectation::Kind::VERSION)) {
       return exchange(round, move, source, *target);
     }
-    Status moved =
-        options.toExpectation.kind == Expectation::Kind::ANY && !checksSource ? moveOver(move) : moveToAbsent(move);
+    bool anything = options.toExpectation.kind == Expectation::Kind::ANY && !checksSource && round.run == nullptr;
+    Status moved = anything ? moveOver(move) : moveToAbsent(move);
     if (!moved.ok()) return explained(moved.error());
     if (!checksSource || isStillThere(to, source)) return okStatus();
     Status back = moveToAbsent({round.disk, to.folder, to.name, from.folder, from.name, options.from});
@@ -129,7 +131,8 @@ class Rename final : public Mutation {
   }
 
   // What was displaced stands at `from` for a moment, instead of being lost if it is not what was expected.
-  Status exchange(Round& round, const Move& move, const struct stat& source, const struct stat& target) {
+  Status exchange(Round& round, const Move& move, const struct stat& source, const struct stat& target,
+                  const Run::Slot* slot = nullptr) {
     bool checksTarget = options.toExpectation.kind == Expectation::Kind::VERSION;
     auto moved = checksTarget ? moveOverExpected(move, target) : exchangeAny(move, source);
     if (!moved.ok()) return explained(moved.error());
@@ -146,8 +149,61 @@ class Rename final : public Mutation {
       round.disk.renameat2(move.fromFolder, move.from.c_str(), move.toFolder, move.to.c_str(), RENAME_EXCHANGE);
       return notEmpty();
     }
+    if (slot != nullptr) {
+      return moveToAbsent({round.disk, move.fromFolder, move.from, slot->folder, slot->name, options.to});
+    }
     if (round.staging.throwAway(move.fromFolder, move.from) < 0) unlinkat(move.fromFolder, move.from.c_str(), 0);
     return okStatus();
+  }
+
+  // As part of a run: what stood at the target goes to the trash, by way of `from`. On record before, so that a crash
+  // in between leaves nothing there.
+  Status displace(Round& round, const Move& move, const struct stat& source, const struct stat& target) {
+    if (S_ISDIR(target.st_mode)) {
+      Status moved = exchange(round, move, source, target);
+      if (moved.ok()) tellRemoved(round, options.to, 0, target);
+      return moved;
+    }
+    auto slot = round.run->reserve(options.to, options.from, target, {});
+    if (!slot.ok()) return slot.error();
+    Status moved = round.run->exchanges() ? exchange(round, move, source, target, &*slot)
+                                          : replaceLinked(move, *slot, source, target);
+    if (moved.ok()) {
+      tellRemoved(round, options.to, slot->number, target);
+    } else {
+      round.run->giveUp(*slot);
+    }
+    return moved;
+  }
+
+  // Where nothing can be exchanged: a second name keeps what the first is taken from.
+  Status replaceLinked(const Move& move, const Run::Slot& slot, const struct stat& source, const struct stat& target) {
+    if (linkat(move.toFolder, move.to.c_str(), slot.folder, slot.name.c_str(), 0) < 0) {
+      return errorFromErrno(errno, "cannot rename", options.from);
+    }
+    Status moved = okStatus();
+    if (!isUnchanged(slot.folder, slot.name, target)) {
+      moved = conflict(options.to);
+    } else if (!isStillThere(move.fromFolder, move.from, source)) {
+      moved = conflict(options.from);
+    } else {
+      moved = moveOver(move);
+    }
+    if (!moved.ok()) unlinkat(slot.folder, slot.name.c_str(), 0);
+    return moved;
+  }
+
+  void tellMoved(Round& round, const struct stat& source, const Version& version) const {
+    if (round.run == nullptr) return;
+    Entry entry = entryFrom(source);
+    RunRecord record;
+    record.kind = RunRecord::Kind::MOVED;
+    record.path = options.to;
+    record.from = options.from;
+    record.type = entry.type;
+    if (entry.type != EntryType::DIRECTORY) record.after = version;
+    record.inode = source.st_ino;
+    round.run->record(std::move(record));
   }
 
   bool isStillThere(const Root::Place& place, const struct stat& expected) const {

@@ -20,10 +20,10 @@ struct RunRecord {
   enum class Kind : uint8_t {
     BEGIN = 1,     // label in `path`, client in `from`
     INTENT = 2,    // what is at `path` is about to become `number`; see Run::reserve()
-    CREATED = 3,   // at `path`
+    CREATED = 3,   // at `path`; `number` is 1 if it came with all that is in it
     REPLACED = 4,  // `path`, which is `number` now
     REMOVED = 5,   // `path`, which is `number` now; 0: an empty folder that is not kept
-    MOVED = 6,     // from `from` to `path`; what was at `path` is `number`; 0: nothing was
+    MOVED = 6,     // from `from` to `path`; if something was at `path`, it was REMOVED before
     METADATA = 7,  // of `path`, which had `mode` and `mtime`
     VOID = 8,      // the intent `number` came to nothing
     UNDONE = 9,    // by the run whose id is in `path`
@@ -45,6 +45,8 @@ class Run {
  public:
   virtual ~Run() noexcept(false) = default;
   virtual const std::string& id() const = 0;
+  // Whether two things can change places in one step, on this file system.
+  virtual bool exchanges() const = 0;
 
   // A place for something that is about to be displaced: a name in a folder on the same file system that nothing has.
   // Before this returns it is on record (though not durable) what is meant to come there, so that a crash in the middle
@@ -56,19 +58,12 @@ class Run {
     std::string name;
   };
   virtual Result<Slot> reserve(const std::string& path, const std::string& from, const struct stat& displaced,
-                               const std::string& origin = {}) = 0;
+                               const std::string& origin) = 0;
   // The slot stays empty.
   virtual void giveUp(const Slot& slot) = 0;
 
   // A change was made. Time is filled in.
   virtual void record(RunRecord record) = 0;
-  void created(const std::string& path, const Version& version) {
-    RunRecord made;
-    made.kind = RunRecord::Kind::CREATED;
-    made.path = path;
-    made.after = version;
-    record(std::move(made));
-  }
 
   // Writes what was recorded so far, and names to the round what has to be flushed for it. To be called before the
   // flush that makes the changes durable.

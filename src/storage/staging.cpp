@@ -230,9 +230,9 @@ int Staging::fd() const { return impl->own; }
 std::string Staging::newName() { return impl->newName(); }
 mode_t Staging::newFileMode() const { return impl->mode; }
 
-Result<std::shared_ptr<StagedFile>> Staging::create() {
+Result<std::shared_ptr<StagedFile>> Staging::create(mode_t mode) {
   std::string name = newName();
-  kj::AutoCloseFd file(openat(impl->own, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  kj::AutoCloseFd file(openat(impl->own, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode));
   if (file.get() < 0) return errorFromErrno(errno, "cannot stage new content");
   return std::make_shared<StagedFile>(*this, impl->own, std::move(name), kj::mv(file), StagedFile::Kind::TEMPORARY);
 }

@@ -47,8 +47,8 @@ class Staging {
   // A name in it that nothing has.
   std::string newName();
 
-  // A new, empty file in this server's folder, mode 0600. Blocks.
-  Result<std::shared_ptr<StagedFile>> create();
+  // A new, empty file in this server's folder. Blocks.
+  Result<std::shared_ptr<StagedFile>> create(mode_t mode = 0600);
 
   // The file of a resumable upload, with what is in it already. `name` is what resumeNameOf() made. One that this
   // process has open is taken over: the other one's tryUse() fails from then on. One that is being committed, or that

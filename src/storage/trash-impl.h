@@ -1,0 +1,77 @@
+// The trash behind its interface: the runs' folders, what is known of them, and the thread that keeps the limits.
+// Internal; trash.cpp keeps runs, trash-list.cpp and trash-undo.cpp read them.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include <capstan/storage/trash-journal.h>
+#include <capstan/storage/trash-run.h>
+#include <capstan/storage/trash.h>
+
+namespace capstan::storage {
+
+// A run's folder, opened for looking at it.
+struct OpenRun {
+  kj::AutoCloseFd folder, files, journal;
+  std::vector<RunRecord> records;
+};
+
+class TrashImpl final : public Trash {
+ public:
+  TrashImpl(const Root& root, Staging& staging, TrashLimits limits, kj::AutoCloseFd folder);
+  ~TrashImpl() noexcept(false);
+
+  Result<std::shared_ptr<Run>> begin(std::string id, std::string label, std::string client) override;
+  Result<std::vector<RunInfo>> runs() override;
+  Result<Page> list(const std::string& run, const std::string& path, const std::string& cursor, size_t max) override;
+  Result<std::vector<std::unique_ptr<Mutation>>> undo(const std::string& run, std::shared_ptr<Run> under) override;
+  Result<std::unique_ptr<Mutation>> restore(const std::string& run, const std::string& path,
+                                            const std::string& to) override;
+  Result<uint64_t> empty(uint64_t olderThan) override;
+  void sweep() override;
+  uint64_t bytes() const override { return held.load(std::memory_order_relaxed); }
+
+  // Puts right what a crash left in runs that nobody is adding to.
+  void settle();
+
+ private:
+  // What is known of a run as long as its folder does not change.
+  struct Known {
+    uint64_t journalBytes = 0;
+    int64_t filesChanged = 0;
+    RunInfo info;
+  };
+
+  std::vector<std::string> folders() const;
+  Result<OpenRun> openRun(const std::string& name) const;
+  Result<RunInfo> infoOf(const std::string& name);
+  // The runs to be looked into: the one with the id, or all, the latest first, as names of folders.
+  Result<std::vector<std::string>> select(const std::string& run);
+  // Deletes the run soon, unless somebody is adding to it. Answers whether it did.
+  bool drop(const std::string& name);
+  void work();
+
+  // constant after construction
+  const Root& root;
+  Staging& staging;
+  const TrashLimits limits;
+  const kj::AutoCloseFd trash;
+  bool exchanges = false;
+  std::atomic<uint64_t> held{0};
+
+  // protected by mutex
+  std::mutex mutex;
+  std::condition_variable wakeUp;
+  std::map<std::string, std::weak_ptr<RunFolder>> active;  // by id
+  std::map<std::string, Known> known;                      // by name
+  bool ending = false;
+  bool due = false;  // something has come into the trash
+  std::thread thread;
+};
+
+}  // namespace capstan::storage

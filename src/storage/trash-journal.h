@@ -1,0 +1,36 @@
+// The journal of one run, on disk: `.capstan/trash/RUN/journal`, one record after the other, each with its length and a
+// checksum. A tail that was torn by a crash is left out. Beside it, `files/` holds what was displaced, under numbers.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <kj/io.h>
+
+#include <capstan/storage/run.h>
+
+namespace capstan::storage {
+
+inline constexpr const char* JOURNAL_FILE = "journal";
+inline constexpr const char* DISPLACED_FOLDER = "files";
+
+// The record as it stands in the file.
+std::string encode(const RunRecord& record);
+
+struct Journal {
+  std::vector<RunRecord> records;
+  uint64_t bytes = 0;  // of them in the file; less than its size if the tail is torn
+};
+// Of bytes that begin with a record. Ends before the first that is not whole.
+Journal decodeJournal(std::string_view bytes);
+// Of a journal that is open for reading. Blocks.
+Result<Journal> readJournal(int fd);
+
+// Whether the record says that something is in the folder of displaced things.
+inline bool isDisplacement(const RunRecord& record) {
+  return record.number != 0 && (record.kind == RunRecord::Kind::REPLACED || record.kind == RunRecord::Kind::REMOVED);
+}
+
+int64_t nowNanoseconds();
+
+}  // namespace capstan::storage

@@ -1,0 +1,157 @@
+#include <capstan/storage/trash-run.h>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <thread>
+
+#include <capstan/base/file.h>
+#include <capstan/base/log.h>
+#include <capstan/base/text.h>
+#include <capstan/storage/mutation.h>
+
+namespace capstan::storage {
+
+namespace {
+
+constexpr int OPEN_FOLDER = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+constexpr size_t BUFFER_BYTES = 64 << 10;
+constexpr int LOCK_TRIES = 100;
+
+Error failed(const char* doing) { return errorFromErrno(errno, doing); }
+
+}  // namespace
+
+RunFolder::RunFolder(const Root& root, Staging& staging, int trash, Options optionsParam)
+    : root(root), staging(staging), trash(trash), options(std::move(optionsParam)), name(toHex(options.id)) {}
+
+RunFolder::~RunFolder() noexcept(false) {
+  Status written = flushBuffer();
+  if (!written.ok()) log::error("the trash does not know all that a run did: ", written.error().message.c_str());
+  journal = nullptr;  // with its lock
+  if (displaced && options.ended) options.ended();
+}
+
+Result<std::shared_ptr<RunFolder>> RunFolder::open(const Root& root, Staging& staging, int trash, Options options) {
+  std::shared_ptr<RunFolder> run(new RunFolder(root, staging, trash, std::move(options)));
+  Status taken = run->takeUp();
+  if (!taken.ok()) return taken.error();
+  return run;
+}
+
+Status RunFolder::lock() {
+  // One that is just being dropped, or looked at by a sweep, lets go soon.
+  for (int i = 0; i < LOCK_TRIES; ++i) {
+    if (flock(journal, LOCK_EX | LOCK_NB) == 0) return okStatus();
+    if (errno != EWOULDBLOCK) return okStatus();  // a file system without locks has one server only
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return Error{ErrorCode::OVERLOADED, "this run is under way at another server of the same folder", {}};
+}
+
+Status RunFolder::takeUp() {
+  folder = kj::AutoCloseFd(openat(trash, name.c_str(), OPEN_FOLDER));
+  if (folder.get() < 0) return errno == ENOENT ? okStatus() : Status(failed("cannot open the trash"));
+  Status made = make();
+  if (!made.ok()) return made;
+  auto known = readJournal(journal);
+  if (!known.ok()) return known.error();
+  // What a crash tore off would hide all that came after it.
+  if (ftruncate(journal, off_t(known->bytes)) < 0) return failed("cannot open a journal of the trash");
+  settleIntents(root, staging, trash, files, journal);
+  for (auto& record : known->records) nextNumber = std::max(nextNumber, record.number + 1);
+  return okStatus();
+}
+
+Status RunFolder::make() {
+  if (journal.get() >= 0) return okStatus();
+  if (folder.get() < 0) {
+    if (mkdirat(trash, name.c_str(), 0700) < 0 && errno != EEXIST) return failed("cannot make a folder in the trash");
+    folder = kj::AutoCloseFd(openat(trash, name.c_str(), OPEN_FOLDER));
+  }
+  mkdirat(folder, DISPLACED_FOLDER, 0700);
+  files = kj::AutoCloseFd(openat(folder, DISPLACED_FOLDER, OPEN_FOLDER));
+  if (files.get() < 0) return failed("cannot make a folder in the trash");
+  int flags = O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW;
+  kj::AutoCloseFd opened(openat(folder, JOURNAL_FILE, flags, 0600));
+  if (opened.get() < 0) return failed("cannot make a journal in the trash");
+  journal = kj::mv(opened);
+  Status locked = lock();
+  if (!locked.ok()) return locked;
+  isNew = true;
+  struct stat status;
+  if (fstat(journal, &status) < 0 || status.st_size > 0) return okStatus();
+  RunRecord begin;
+  begin.kind = RunRecord::Kind::BEGIN;
+  begin.time = nowNanoseconds();
+  begin.path = options.label;
+  begin.from = options.client;
+  buffer = encode(begin) + buffer;
+  return okStatus();
+}
+
+Status RunFolder::flushBuffer() {
+  if (buffer.empty()) return okStatus();
+  Status made = make();
+  if (!made.ok()) return made;
+  written = true;
+  while (!buffer.empty()) {
+    ssize_t n = ::write(journal, buffer.data(), buffer.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return failed("cannot write to a journal of the trash");
+    buffer.erase(0, size_t(n));
+  }
+  return okStatus();
+}
+
+Result<Run::Slot> RunFolder::reserve(const std::string& path, const std::string& from, const struct stat& what,
+                                     const std::string& origin) {
+  Status made = make();
+  if (!made.ok()) return made.error();
+  Slot slot{nextNumber++, files, std::to_string(nextNumber - 1)};
+  RunRecord intent;
+  intent.kind = RunRecord::Kind::INTENT;
+  intent.number = slot.number;
+  intent.path = path;
+  intent.from = from;
+  intent.after = origin;
+  intent.inode = what.st_ino;
+  record(std::move(intent));
+  Status flushed = flushBuffer();
+  if (!flushed.ok()) return flushed.error();
+  displaced = true;
+  return slot;
+}
+
+void RunFolder::giveUp(const Slot& slot) {
+  RunRecord nothing;
+  nothing.kind = RunRecord::Kind::VOID;
+  nothing.number = slot.number;
+  record(std::move(nothing));
+}
+
+void RunFolder::record(RunRecord record) {
+  record.time = nowNanoseconds();
+  buffer += encode(record);
+  if (buffer.size() < BUFFER_BYTES) return;
+  (void)flushBuffer().ok();  // what could not be written is tried again by write()
+}
+
+void RunFolder::write(Round& round) {
+  Status flushed = flushBuffer();
+  if (!flushed.ok()) log::error("the trash does not know all that a run did: ", flushed.error().message.c_str());
+  if (!std::exchange(written, false)) return;
+  round.touch(kj::AutoCloseFd(dup(journal)));
+  if (displaced) round.touch(kj::AutoCloseFd(dup(files)));
+  if (!std::exchange(isNew, false)) return;
+  round.touch(kj::AutoCloseFd(dup(files)));
+  round.touch(kj::AutoCloseFd(dup(folder)));
+  round.touch(kj::AutoCloseFd(dup(trash)));
+  round.touch(kj::AutoCloseFd(dup(root.stateFd())));
+}
+
+}  // namespace capstan::storage

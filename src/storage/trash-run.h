@@ -1,0 +1,65 @@
+// One run's folder in the trash, while somebody may add to it. Internal to the trash.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include <kj/io.h>
+
+#include <capstan/storage/root.h>
+#include <capstan/storage/run.h>
+#include <capstan/storage/trash-journal.h>
+
+namespace capstan::storage {
+
+class Staging;
+
+// Holds the lock of its journal, so that no other server of the folder sweeps it or puts it right meanwhile.
+class RunFolder final : public Run {
+ public:
+  struct Options {
+    std::string id;
+    std::string label;
+    std::string client;
+    bool exchanges = true;        // the file system has RENAME_EXCHANGE
+    std::function<void()> ended;  // called when the run is dropped that has displaced something
+  };
+  // `trash` is the folder of all runs, and outlives it. Takes up what is there of the run; makes nothing before
+  // something is to be recorded.
+  static Result<std::shared_ptr<RunFolder>> open(const Root& root, Staging& staging, int trash, Options options);
+  ~RunFolder() noexcept(false);
+
+  const std::string& id() const override { return options.id; }
+  bool exchanges() const override { return options.exchanges; }
+  Result<Slot> reserve(const std::string& path, const std::string& from, const struct stat& displaced,
+                       const std::string& origin) override;
+  void giveUp(const Slot& slot) override;
+  void record(RunRecord record) override;
+  void write(Round& round) override;
+
+ private:
+  RunFolder(const Root& root, Staging& staging, int trash, Options options);
+  Status takeUp();  // what is there
+  Status make();    // what is not
+  Status lock();
+  Status flushBuffer();
+
+  const Root& root;
+  Staging& staging;
+  const int trash;
+  const Options options;
+  const std::string name;  // of its folder
+  kj::AutoCloseFd folder, files, journal;
+  uint64_t nextNumber = 1;
+  std::string buffer;    // records that are not in the file yet
+  bool written = false;  // since the last write()
+  bool isNew = false;    // its folder's own name is to be flushed too
+  bool displaced = false;
+};
+
+// Settles what a crash left in the middle: each intent that nothing followed has either happened, or is taken back. For
+// a run whose journal is locked and open for appending. Blocks.
+void settleIntents(const Root& root, Staging& staging, int trash, int files, int journal);
+
+}  // namespace capstan::storage

@@ -1,0 +1,273 @@
+#include <capstan/storage/trash-impl.h>
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/file.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <set>
+
+#include <capstan/base/digest.h>
+#include <capstan/base/file.h>
+#include <capstan/base/log.h>
+#include <capstan/base/text.h>
+#include <capstan/storage/staging.h>
+
+namespace capstan::storage {
+
+namespace {
+
+constexpr int OPEN_FOLDER = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+constexpr size_t RUN_ID_BYTES = 16;
+constexpr auto SWEEP_INTERVAL = std::chrono::hours(1);
+constexpr auto PAUSE = std::chrono::seconds(5);  // between sweeps, however many batches end
+
+std::vector<std::string> namesIn(int folder) {
+  std::vector<std::string> names;
+  DIR* dir = fdopendir(openat(folder, ".", OPEN_FOLDER));
+  if (dir == nullptr) return names;
+  while (dirent* entry = readdir(dir)) {
+    std::string name = entry->d_name;
+    if (name != "." && name != "..") names.push_back(std::move(name));
+  }
+  closedir(dir);
+  return names;
+}
+
+// Bytes of the files in a folder and all folders below it, hard links counted once.
+uint64_t bytesIn(kj::AutoCloseFd folder, std::set<uint64_t>& seen, int depth = 0) {
+  constexpr int MAX_DEPTH = 100;  // each level holds a descriptor; what is deeper still is not counted
+  uint64_t bytes = 0;
+  for (const std::string& name : namesIn(folder)) {
+    struct stat status;
+    if (fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) continue;
+    if (S_ISDIR(status.st_mode)) {
+      kj::AutoCloseFd inner(openat(folder, name.c_str(), OPEN_FOLDER));
+      if (inner.get() >= 0 && depth < MAX_DEPTH) bytes += bytesIn(kj::mv(inner), seen, depth + 1);
+    } else if (status.st_nlink == 1 || seen.insert(status.st_ino).second) {
+      bytes += uint64_t(status.st_blocks) * 512;
+    }
+  }
+  return bytes;
+}
+
+bool canExchange(Staging& staging) {
+  std::string a = staging.newName(), b = staging.newName();
+  for (auto& name : {a, b}) {
+    kj::AutoCloseFd file(openat(staging.fd(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  }
+  bool can = renameat2(staging.fd(), a.c_str(), staging.fd(), b.c_str(), RENAME_EXCHANGE) == 0;
+  for (auto& name : {a, b}) unlinkat(staging.fd(), name.c_str(), 0);
+  return can;
+}
+
+void count(RunInfo& info, const RunRecord& record) {
+  using Kind = RunRecord::Kind;
+  switch (record.kind) {
+    case Kind::BEGIN:
+      info.label = record.path;
+      info.client = record.from;
+      info.began = record.time;
+      break;
+    case Kind::CREATED: ++info.created; break;
+    case Kind::REPLACED:
+    case Kind::METADATA: ++info.replaced; break;
+    case Kind::REMOVED: ++info.removed; break;
+    case Kind::MOVED: ++info.moved; break;
+    case Kind::UNDONE: info.undoneBy = record.path; break;
+    case Kind::INTENT:
+    case Kind::VOID: break;
+  }
+  if (record.kind != Kind::UNDONE) info.ended = std::max(info.ended, record.time);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Trash>> Trash::open(const Root& root, Staging& staging, TrashLimits limits) {
+  if (mkdirat(root.stateFd(), "trash", 0700) < 0 && errno != EEXIST) {
+    return errorFromErrno(errno, "cannot make the folder of the trash");
+  }
+  kj::AutoCloseFd folder(openat(root.stateFd(), "trash", OPEN_FOLDER));
+  if (folder.get() < 0) return errorFromErrno(errno, "cannot open the folder of the trash");
+  auto trash = std::make_unique<TrashImpl>(root, staging, limits, kj::mv(folder));
+  trash->settle();
+  trash->sweep();
+  return std::unique_ptr<Trash>(std::move(trash));
+}
+
+TrashImpl::TrashImpl(const Root& root, Staging& staging, TrashLimits limits, kj::AutoCloseFd folder)
+    : root(root), staging(staging), limits(limits), trash(kj::mv(folder)), exchanges(canExchange(staging)) {
+  thread = std::thread([this] { work(); });
+}
+
+TrashImpl::~TrashImpl() noexcept(false) {
+  {
+    std::lock_guard lock(mutex);
+    ending = true;
+  }
+  wakeUp.notify_all();
+  thread.join();
+}
+
+// Keeps the limits, so that nobody has to wait for it.
+void TrashImpl::work() {
+  std::unique_lock lock(mutex);
+  while (!ending) {
+    wakeUp.wait_for(lock, SWEEP_INTERVAL, [this] { return ending || due; });
+    if (ending) return;
+    due = false;
+    lock.unlock();
+    sweep();
+    lock.lock();
+    wakeUp.wait_for(lock, PAUSE, [this] { return ending; });
+  }
+}
+
+std::vector<std::string> TrashImpl::folders() const {
+  auto names = namesIn(trash);
+  std::erase_if(names, [](const std::string& name) {
+    auto id = fromHex(name);
+    return !id || id->size() != RUN_ID_BYTES;
+  });
+  return names;
+}
+
+Result<OpenRun> TrashImpl::openRun(const std::string& name) const {
+  OpenRun run;
+  run.folder = kj::AutoCloseFd(openat(trash, name.c_str(), OPEN_FOLDER));
+  if (run.folder.get() < 0) {
+    return Error{ErrorCode::NOT_FOUND, "the trash has no run " + name + "; see which there are", {}};
+  }
+  run.files = kj::AutoCloseFd(openat(run.folder, DISPLACED_FOLDER, OPEN_FOLDER));
+  run.journal = kj::AutoCloseFd(openat(run.folder, JOURNAL_FILE, O_RDWR | O_APPEND | O_NOFOLLOW | O_CLOEXEC));
+  if (run.files.get() < 0 || run.journal.get() < 0) return errorFromErrno(errno, "cannot read the trash");
+  auto journal = readJournal(run.journal);
+  if (!journal.ok()) return journal.error();
+  run.records = std::move(journal->records);
+  return run;
+}
+
+Result<std::shared_ptr<Run>> TrashImpl::begin(std::string id, std::string label, std::string client) {
+  if (id.empty()) id = randomBytes(RUN_ID_BYTES);
+  if (id.size() != RUN_ID_BYTES) return Error{ErrorCode::INVALID_ARGUMENT, "the id of a run has 16 bytes", {}};
+  std::lock_guard lock(mutex);
+  std::erase_if(active, [](const auto& item) { return item.second.expired(); });
+  if (auto run = active[id].lock()) return std::shared_ptr<Run>(run);
+  auto ended = [this]() {
+    std::lock_guard lock(mutex);
+    due = true;
+    wakeUp.notify_all();
+  };
+  auto run = RunFolder::open(root, staging, trash, {id, std::move(label), std::move(client), exchanges, ended});
+  if (!run.ok()) return run.error();
+  active[id] = *run;
+  return std::shared_ptr<Run>(std::move(*run));
+}
+
+void TrashImpl::settle() {
+  for (const std::string& name : folders()) {
+    auto run = openRun(name);
+    if (run.ok() && flock(run->journal, LOCK_EX | LOCK_NB) == 0) {
+      settleIntents(root, staging, trash, run->files, run->journal);
+    }
+  }
+}
+
+Result<RunInfo> TrashImpl::infoOf(const std::string& name) {
+  auto run = openRun(name);
+  if (!run.ok()) return run.error();
+  struct stat journal, files;
+  if (fstat(run->journal, &journal) < 0 || fstat(run->files, &files) < 0) {
+    return errorFromErrno(errno, "cannot read the trash");
+  }
+  int64_t changed = toNanoseconds(files.st_ctim);
+  {
+    std::lock_guard lock(mutex);
+    auto found = known.find(name);
+    bool same = found != known.end() && found->second.journalBytes == uint64_t(journal.st_size) &&
+                found->second.filesChanged == changed;
+    if (same) return found->second.info;
+  }
+  RunInfo info;
+  info.id = *fromHex(name);
+  info.began = info.ended = toNanoseconds(journal.st_mtim);
+  if (!run->records.empty()) info.ended = 0;
+  info.canUndo = true;
+  for (auto& record : run->records) {
+    count(info, record);
+    struct stat status;
+    if (!isDisplacement(record) || !info.canUndo) continue;
+    info.canUndo = fstatat(run->files, std::to_string(record.number).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+  }
+  if (!info.undoneBy.empty()) info.canUndo = false;
+  std::set<uint64_t> seen;
+  info.bytes = bytesIn(kj::mv(run->files), seen);
+  std::lock_guard lock(mutex);
+  known[name] = {uint64_t(journal.st_size), changed, info};
+  return info;
+}
+
+Result<std::vector<RunInfo>> TrashImpl::runs() {
+  std::vector<RunInfo> infos;
+  for (const std::string& name : folders()) {
+    auto info = infoOf(name);
+    if (info.ok()) infos.push_back(std::move(*info));  // else it has gone meanwhile
+  }
+  std::sort(infos.begin(), infos.end(),
+            [](const RunInfo& a, const RunInfo& b) { return a.began != b.began ? a.began > b.began : a.id > b.id; });
+  return infos;
+}
+
+Result<std::vector<std::string>> TrashImpl::select(const std::string& run) {
+  if (!run.empty()) return std::vector<std::string>{toHex(run)};
+  auto all = runs();
+  if (!all.ok()) return all.error();
+  std::vector<std::string> names;
+  for (auto& info : *all) names.push_back(toHex(info.id));
+  return names;
+}
+
+bool TrashImpl::drop(const std::string& name) {
+  kj::AutoCloseFd journal(openat(trash, (name + "/" + JOURNAL_FILE).c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
+  if (journal.get() >= 0 && flock(journal, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) return false;
+  if (staging.throwAway(trash, name) < 0) return false;
+  std::lock_guard lock(mutex);
+  known.erase(name);
+  return true;
+}
+
+Result<uint64_t> TrashImpl::empty(uint64_t olderThan) {
+  auto all = runs();
+  if (!all.ok()) return all.error();
+  int64_t now = nowNanoseconds();
+  uint64_t freed = 0;
+  for (auto& info : *all) {
+    bool isOld = olderThan == 0 || (now > info.ended && uint64_t(now - info.ended) > olderThan);
+    if (isOld && drop(toHex(info.id))) freed += info.bytes;
+  }
+  held -= std::min(freed, held.load());
+  return freed;
+}
+
+void TrashImpl::sweep() {
+  auto all = runs();
+  if (!all.ok()) return;
+  struct statvfs disk;
+  uint64_t room = UINT64_MAX;
+  if (fstatvfs(trash, &disk) == 0) room = uint64_t(double(disk.f_blocks) * double(disk.f_frsize) * limits.share);
+  uint64_t total = 0;
+  for (auto& info : *all) total += info.bytes;
+  int64_t now = nowNanoseconds();
+  for (auto info = all->rbegin(); info != all->rend(); ++info) {  // the oldest first
+    bool isOld = now > info->ended && uint64_t(now - info->ended) > limits.time;
+    if ((isOld || total > room) && drop(toHex(info->id))) total -= info->bytes;
+  }
+  held = total;
+}
+
+}  // namespace capstan::storage
