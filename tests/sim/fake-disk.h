@@ -1,0 +1,67 @@
+// A folder that exists only in memory, with what the synchroniser depends on: stamps that may be too young, identities,
+// a trash, a journal of changes, and troubles: unmounted, full, unreadable.
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include <capstan/base/error.h>
+#include <capstan/sync/node.h>
+#include <capstan/sync/plan.h>
+
+namespace capstan::sync::sim {
+
+struct Item {
+  Node node;
+  std::string content;   // unique for each write of a user: what must not be lost
+  uint64_t changed = 0;  // the disk's tick of the last change
+};
+
+class FakeDisk {
+ public:
+  explicit FakeDisk(std::string name) : name(std::move(name)) {}
+
+  // What is there now; nothing while it is not mounted.
+  const ByPath<Item>& view() const { return mounted ? items : nothing; }
+  std::optional<Node> nodeAt(std::string_view path) const;
+  const Item* find(std::string_view path) const;
+  bool hasChildren(std::string_view folder) const;
+  std::string root() const { return mounted ? name + "-root" : name + "-mount-point"; }
+
+  // What users and the synchroniser do. No expectation is checked here; the parent must be a folder (else nothing is
+  // done and false is answered). What is displaced by `synchroniser` goes to the trash.
+  bool write(const std::string& path, const std::string& content, uint64_t size, int64_t mtime, uint32_t mode,
+             bool synchroniser);
+  bool makeFolder(const std::string& path, uint32_t mode);
+  bool makeSymlink(const std::string& path, const std::string& target, bool synchroniser);
+  bool setMetadata(const std::string& path, uint32_t mode, int64_t mtime);
+  bool move(const std::string& from, const std::string& to, bool synchroniser);
+  bool remove(const std::string& path, bool synchroniser);  // a folder with all that is in it
+
+  // Between ticks the clock of the file system stands still: stamps are too young.
+  void advance() { ++tick; }
+
+  bool holds(const std::string& content) const;  // at a path
+  bool trashed(const std::string& content) const { return trash.count(content) > 0; }
+
+  const std::string name;
+  bool mounted = true;
+  bool exists = true;  // while not mounted: whether the mount point is there
+  bool full = false;
+  std::string unreadable;            // a folder that cannot be listed; empty: none
+  std::vector<std::string> journal;  // paths at or below which something has changed
+  uint64_t epoch = 1;                // of the journal: another one after a restart of the server
+  std::set<std::string> trash;
+  ByPath<Item> items;
+
+ private:
+  bool canHold(std::string_view path) const;
+  void displace(const std::string& path, bool synchroniser);
+  std::string newStamp() { return name + std::to_string(++stamps); }
+
+  const ByPath<Item> nothing;
+  uint64_t tick = 1, stamps = 0, identities = 0;
+};
+
+}  // namespace capstan::sync::sim
