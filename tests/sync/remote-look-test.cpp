@@ -1,0 +1,167 @@
+#include <gmock/gmock.h>
+
+#include "remote-fixture.h"
+
+namespace capstan::sync {
+namespace {
+
+using RemoteLook = RemoteTest;
+
+TEST_F(RemoteLook, AMissingFolderIsToldAsMissing) {
+  auto looked = look();
+  EXPECT_FALSE(looked.rootExists);
+  EXPECT_TRUE(looked.changes.empty());
+}
+
+TEST_F(RemoteLook, EverythingIsNewAtFirst) {
+  write("a/b", "1");
+  write("c", "22");
+  auto looked = look();
+  EXPECT_TRUE(looked.rootExists);
+  EXPECT_TRUE(looked.whole);
+  EXPECT_NE(looked.root, "");
+  EXPECT_EQ(pathsOf(looked), "a a/b c");
+  EXPECT_EQ(looked.changes.at("c")->size, 2u);
+}
+
+TEST_F(RemoteLook, WhatIsAsAgreedIsNotTold) {
+  write("a/b", "1");
+  write("c", "22");
+  agree(look());
+  EXPECT_EQ(pathsOf(look()), "");
+  write("c", "333");
+  std::filesystem::remove(at("a/b"));
+  EXPECT_EQ(pathsOf(look()), "-a/b c");
+}
+
+TEST_F(RemoteLook, AFolderThatIsGoneNamesAllThatWasInIt) {
+  write("a/b/c", "1");
+  write("a.x", "1");
+  agree(look());
+  std::filesystem::remove_all(at("a"));
+  EXPECT_EQ(pathsOf(look()), "-a -a/b -a/b/c");
+  std::filesystem::remove_all(serving.base / "root/sub");
+  auto looked = look();
+  EXPECT_FALSE(looked.rootExists);
+  EXPECT_EQ(pathsOf(looked), "-a -a/b -a/b/c -a.x");
+}
+
+TEST_F(RemoteLook, WhatIsIgnoredIsNeitherThereNorGone) {
+  write("a.tmp/b", "1");
+  write("c", "1");
+  agree(look());
+  IgnoreRules rules({{"*.tmp", "--exclude", 0}}, [](std::string_view) { return std::nullopt; });
+  std::filesystem::remove_all(at("a.tmp"));
+  write("d.tmp", "1");
+  auto looked = serving.inTime(remote->look(*state, rules, {}));
+  ASSERT_TRUE(looked.ok());
+  EXPECT_EQ(pathsOf(*looked), "");
+}
+
+TEST_F(RemoteLook, AFolderThatMayNotBeReadHidesNothing) {
+  if (geteuid() == 0) GTEST_SKIP() << "root may read everything";
+  write("a/b", "1");
+  agree(look());
+  ASSERT_EQ(chmod(at("a").c_str(), 0), 0);
+  auto looked = look();
+  ASSERT_EQ(chmod(at("a").c_str(), 0755), 0);
+  ASSERT_TRUE(looked.trouble);
+  EXPECT_EQ(looked.trouble->code, ErrorCode::DENIED);
+  EXPECT_EQ(looked.changes.count("a/b"), 0u);
+}
+
+TEST_F(RemoteLook, SpecialFilesAreSkippedAndWhatWasThereIsNotGone) {
+  write("a", "1");
+  agree(look());
+  std::filesystem::remove(at("a"));
+  ASSERT_EQ(mkfifo(at("a").c_str(), 0600), 0);
+  auto looked = look();
+  EXPECT_EQ(pathsOf(looked), "");
+  EXPECT_THAT(looked.skipped, testing::ElementsAre("a"));
+}
+
+TEST_F(RemoteLook, ManyPagesAreOneListing) {
+  std::string expected;
+  for (int i = 10000; i < 13000; ++i) {
+    write("f/" + std::to_string(i), "x");
+    expected += " f/" + std::to_string(i);
+  }
+  auto looked = look();
+  EXPECT_EQ(pathsOf(looked), "f" + expected);
+  agree(looked);
+  EXPECT_EQ(pathsOf(look()), "");
+}
+
+TEST_F(RemoteLook, OnlyWhatWasNoticedIsLookedAtWithACursor) {
+  write("a/b", "1");
+  write("c", "1");
+  auto first = look();
+  agree(first);
+  ASSERT_NE(first.cursor, "");
+  auto second = look(first.cursor);
+  EXPECT_FALSE(second.whole);
+  EXPECT_EQ(pathsOf(second), "");
+  write("a/d", "1");
+  write("c", "2222");
+  auto third = look(second.cursor);
+  EXPECT_FALSE(third.whole);
+  EXPECT_EQ(pathsOf(third), "a/d c");
+}
+
+TEST_F(RemoteLook, WhatWasToldIsToldAgainUntilItsCursorComesBack) {
+  write("a", "1");
+  auto first = look();
+  agree(first);
+  write("a", "22");
+  auto second = look(first.cursor);
+  EXPECT_EQ(pathsOf(second), "a");
+  // The cycle came to nothing: the state still has the old cursor.
+  auto third = look(first.cursor);
+  EXPECT_EQ(pathsOf(third), "a");
+  agree(third);
+  EXPECT_EQ(pathsOf(look(third.cursor)), "");
+}
+
+TEST_F(RemoteLook, AFolderThatAppearsOrMovesIsListed) {
+  write("a/b/c", "1");
+  auto first = look();
+  agree(first);
+  std::filesystem::rename(at("a/b"), at("d"));
+  auto second = look(first.cursor);
+  EXPECT_EQ(pathsOf(second), "-a/b -a/b/c d d/c");
+  EXPECT_FALSE(second.whole);
+}
+
+TEST_F(RemoteLook, ANewClientGoesOnFromTheCursor) {
+  write("a", "1");
+  auto first = look();
+  agree(first);
+  write("b", "1");
+  connect("sub", false);
+  auto second = look(first.cursor);
+  EXPECT_FALSE(second.whole);
+  EXPECT_EQ(pathsOf(second), "b");
+}
+
+TEST_F(RemoteLook, AnUnknownCursorMeansALookAtEverything) {
+  write("a", "1");
+  agree(look());
+  connect("sub", true);
+  auto looked = look("nobody has given this");
+  EXPECT_TRUE(looked.whole);
+  EXPECT_EQ(pathsOf(looked), "");
+}
+
+TEST_F(RemoteLook, AChangeByAnotherProgramResolvesOnChange) {
+  write("a", "1");
+  auto first = look();
+  agree(first);
+  auto changed = remote->onChange();
+  EXPECT_FALSE(changed.poll(serving.io.waitScope));
+  write("b", "1");
+  serving.inTime(kj::mv(changed));
+  EXPECT_EQ(pathsOf(look(first.cursor)), "b");
+}
+
+}  // namespace
+}  // namespace capstan::sync
