@@ -85,6 +85,7 @@ class GatewayServer final : public schema::Gateway::Server {
     if (!context->everLoggedIn) {
       context->everLoggedIn = true;
       context->client = firstCharacters({params.getClient().cStr(), params.getClient().size()}, MAX_CLIENT_NAME);
+      context->scope->client = context->client;
       log::debug(context->peer.c_str(), " logged in as ", context->client.c_str());
     }
     call.getResults().setSession(kj::heap<SessionServer>(kj::addRef(*context)));

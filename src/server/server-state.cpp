@@ -62,6 +62,7 @@ ConnectionRegistry::Held ConnectionRegistry::held() const {
     result.openFiles += each->totals.openFiles.load(std::memory_order_relaxed);
     result.uploads += each->totals.uploads.load(std::memory_order_relaxed);
     result.downloads += each->totals.downloads.load(std::memory_order_relaxed);
+    result.subscriptions += each->totals.subscriptions.load(std::memory_order_relaxed);
   }
   return result;
 }
@@ -83,9 +84,13 @@ void fillServerInfo(schema::ServerInfo::Builder info, const ServerState& state, 
   limits.setListEntries(files::MAX_LIST_ENTRIES);
   limits.setOpenFiles(OPEN_FILES_LIMIT);
   limits.setUploads(UPLOADS_LIMIT);
+  limits.setSubscriptions(SUBSCRIPTIONS_LIMIT);
   limits.setConnections(state.options.maxConnections);
   limits.setResumeTime(files::FolderOptions().resumeTime);
   limits.setWriteChunk(files::STREAM_CHUNK_BYTES);
+  limits.setBatchOperations(files::MAX_BATCH_OPERATIONS);
+  limits.setBatches(files::BATCHES_LIMIT);
+  limits.setTrashTime(storage::TrashLimits().time);
   const compute::ComputeLimits& compute = state.options.compute;
   limits.setValues(compute.values);
   limits.setValueBytes(compute.valueBytes);
@@ -106,6 +111,7 @@ void fillStatus(schema::Status::Builder status, const ServerState& state, schema
   status.setUploads(held.uploads);
   status.setDownloads(held.downloads);
   status.setOpenFiles(held.openFiles);
+  status.setSubscriptions(held.subscriptions);
   auto wire = state.registry.totals();
   status.setBytesReceived(wire.bytesReceived);
   status.setBytesSent(wire.bytesSent);
@@ -114,6 +120,11 @@ void fillStatus(schema::Status::Builder status, const ServerState& state, schema
   files::FolderFigures figures = state.folder->figures();
   status.setCommits(figures.commits);
   status.setFlushes(figures.flushes);
+  status.setTrashBytes(figures.trashBytes);
+  auto watch = status.initWatch();
+  watch.setMethod(schema::WatchMeans::Method(figures.watch.method));
+  watch.setInterval(figures.watch.interval);
+  watch.setPartly(figures.watch.partly);
   auto cache = status.initCache();
   cache.setBytes(figures.cache.bytes);
   cache.setLimit(figures.cache.limit);

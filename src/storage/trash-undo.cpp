@@ -1,6 +1,7 @@
 // Taking back what a run did: mutations like all others, each of which looks whether what is there is what the run
 // left.
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -229,6 +230,10 @@ Result<std::vector<std::unique_ptr<Mutation>>> TrashImpl::undo(const std::string
   state->by = under->id();
   auto opened = openRun(state->name);
   if (!opened.ok()) return opened.error();
+  // As long as the undo lasts, no sweep takes the run away, and nobody adds to it.
+  if (flock(opened->journal, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK) {
+    return Error{ErrorCode::OVERLOADED, "the run is still under way; end it first", {}};
+  }
   state->run = std::move(*opened);
   auto& records = state->run.records;
   bool undoneBefore = std::any_of(records.begin(), records.end(), [](auto& r) { return r.kind == Kind::UNDONE; });

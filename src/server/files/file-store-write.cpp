@@ -114,26 +114,6 @@ kj::Promise<Content> takeUp(FolderState& folder, ConnectionScope& scope, Content
   });
 }
 
-// The content of a put, checked and staged. On the pool.
-Result<std::shared_ptr<StagedFile>> stage(Staging& staging, const UploadTarget& target, std::string_view content,
-                                          const ContentCheck& check) {
-  bool sizeHolds = !check.size || *check.size == content.size();
-  bool holds = check.algorithm == DigestAlgorithm::UNSET || digestOf(check.algorithm, content) == check.digest;
-  if (!sizeHolds || !holds) {
-    return errorAt(ErrorCode::CORRUPT, target.path, "what arrived for ", " is not what its size and digest announced");
-  }
-  auto file = staging.create();
-  if (!file.ok()) return file;
-  if (!writeAt((*file)->fd(), content.data(), content.size(), 0)) {
-    return errorFromErrno(errno, "cannot store", target.path);
-  }
-  Status set = setStagedAttributes(**file, target.attributes);
-  if (!set.ok()) return set.error();
-  // A file that its owner may not read could not be opened again to be flushed.
-  if ((target.attributes.mode.value_or(0400) & 0400) != 0) (*file)->closeFd();
-  return file;
-}
-
 kj::Promise<Status> runCopy(FolderState& folder, std::shared_ptr<TreeCopy> copy) {
   auto job = folder.run([copy]() { return copy->step(); });
   return job.then([&folder, copy = kj::mv(copy)](Result<bool> done) mutable -> kj::Promise<Status> {
@@ -212,7 +192,7 @@ kj::Promise<void> FileStoreServer::put(PutContext context) {
   context.releaseParams();
   return folder
       .run([&staging = *folder.staging, target = *target, content = std::move(content), check = std::move(*check)]() {
-        return stage(staging, target, content, check);
+        return stageWhole(staging, target.path, target.attributes, content, check);
       })
       .then([&folder = folder, target = std::move(*target),
              ticket = kj::mv(ticket)](Result<std::shared_ptr<StagedFile>> file) mutable -> kj::Promise<Result<Entry>> {

@@ -1,4 +1,5 @@
-// FileStore for one connection. Reading methods are in file-store-read.cpp, mutations in file-store-write.cpp.
+// FileStore for one connection. Reading methods are in file-store-read.cpp, mutations in file-store-write.cpp, batches
+// and the trash in file-store-batch.cpp.
 #pragma once
 
 #include <capstan/server/files/folder-state.h>
@@ -30,6 +31,12 @@ class FileStoreServer final : public schema::FileStore::Server {
   kj::Promise<void> rename(RenameContext context) override;
   kj::Promise<void> copy(CopyContext context) override;
   kj::Promise<void> remove(RemoveContext context) override;
+
+  // file-store-batch.cpp
+  kj::Promise<void> begin(BeginContext context) override;
+  kj::Promise<void> trash(TrashContext context) override;
+
+  kj::Promise<void> watch(WatchContext context) override;  // watch.cpp
 
  private:
   FolderState& folder;

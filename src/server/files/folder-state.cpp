@@ -10,30 +10,35 @@
 #include <capstan/server/files/file-store.h>
 #include <capstan/server/files/file.h>
 #include <capstan/server/files/listing.h>
+#include <capstan/server/files/noticing.h>
 #include <capstan/storage/committer.h>
 #include <capstan/storage/version.h>
 
 namespace capstan::server::files {
 
-FolderState::FolderState(FolderOptions options, BlockingPool& pool, std::unique_ptr<Root> rootFolder,
-                         std::unique_ptr<Staging> stagingFolder)
+FolderState::FolderState(FolderOptions options, BlockingPool& pool, std::unique_ptr<storage::Tree> servedTree)
     : options(std::move(options)),
       pool(pool),
-      root(std::move(rootFolder)),
       cache(std::make_unique<Cache>(this->options.cacheBytes, this->options.cachePolicy)),
-      listings(std::make_unique<Listings>(*root, *cache)),
-      staging(std::move(stagingFolder)),
-      committer(std::make_unique<Committer>(*root, *staging, disk)) {}
+      listings(std::make_unique<Listings>(*servedTree->root, *cache)),
+      tree(std::move(servedTree)),
+      root(tree->root.get()),
+      staging(tree->staging.get()),
+      trash(tree->trash.get()),
+      committer(tree->committer.get()) {
+  noticing = std::make_unique<Noticing>(this->options.root, *root, *committer);
+}
 
-FolderState::~FolderState() noexcept(false) = default;
+FolderState::~FolderState() noexcept(false) { noticing->stop(); }
 
 Result<std::unique_ptr<ServedFolder>> ServedFolder::open(FolderOptions options, BlockingPool& pool) {
-  auto root = Root::open(options.root);
-  if (!root.ok()) return root.error();
-  auto staging = Staging::open(**root, options.resumeTime);
-  if (!staging.ok()) return staging.error();
-  return std::unique_ptr<ServedFolder>(
-      std::make_unique<FolderState>(std::move(options), pool, std::move(*root), std::move(*staging)));
+  storage::TreeOptions treeOptions;
+  treeOptions.folder = options.root;
+  treeOptions.resumeTime = options.resumeTime;
+  treeOptions.trash = options.trash;
+  auto tree = storage::Tree::open(std::move(treeOptions));
+  if (!tree.ok()) return tree.error();
+  return std::unique_ptr<ServedFolder>(std::make_unique<FolderState>(std::move(options), pool, std::move(*tree)));
 }
 
 schema::FileStore::Client FolderState::newFileStore(kj::Own<ConnectionScope> scope) {
@@ -71,7 +76,10 @@ kj::Promise<kj::Maybe<std::string>> FolderState::localTree(ConnectionScope& scop
 
 FolderFigures FolderState::figures() const {
   auto commits = committer->figures();
-  return {commits.commits, commits.flushes, commits.pending, cache->figures()};
+  FolderFigures figures{commits.commits, commits.flushes, commits.pending, trash->bytes(), cache->figures()};
+  auto means = noticing->means();
+  figures.watch = {means.method, means.interval, means.partly};
+  return figures;
 }
 
 Result<Entry> FolderState::entryOf(int fd, std::string_view path) const {

@@ -9,17 +9,19 @@
 #include <capstan/storage/disk.h>
 #include <capstan/storage/root.h>
 #include <capstan/storage/staging.h>
+#include <capstan/storage/tree.h>
 
 namespace capstan::server::files {
 
 class Cache;     // cache.h: hot files' content in memory
 class Listings;  // listing.h: pages of folders, with snapshots of those being listed
+class Noticing;  // noticing.h: what changes, by whomever
 
-// Thread-safe as its parts are. Members are destroyed in reverse order: the committer first, then Staging, which waits
-// for the jobs that run() started.
+// Thread-safe as its parts are. Members are destroyed in reverse order: the tree first, in which the committer ends,
+// and then Staging waits for the jobs that run() started.
 class FolderState final : public ServedFolder {
  public:
-  FolderState(FolderOptions options, BlockingPool& pool, std::unique_ptr<Root> root, std::unique_ptr<Staging> staging);
+  FolderState(FolderOptions options, BlockingPool& pool, std::unique_ptr<storage::Tree> tree);
   ~FolderState() noexcept(false);
 
   schema::FileStore::Client newFileStore(kj::Own<ConnectionScope> scope) override;
@@ -42,12 +44,15 @@ class FolderState final : public ServedFolder {
 
   const FolderOptions options;
   BlockingPool& pool;
-  std::unique_ptr<Root> root;
   std::unique_ptr<Cache> cache;
   std::unique_ptr<Listings> listings;
-  Disk disk;  // jobs use it until Staging has waited for them
-  std::unique_ptr<Staging> staging;
-  std::unique_ptr<Committer> committer;
+  std::unique_ptr<Noticing> noticing;  // told by the committer
+  const std::unique_ptr<storage::Tree> tree;
+  // Its parts.
+  Root* const root;
+  Staging* const staging;
+  Trash* const trash;
+  Committer* const committer;
 };
 
 }  // namespace capstan::server::files

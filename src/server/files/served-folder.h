@@ -7,13 +7,16 @@
 
 #include <capnp/capability.h>
 #include <kj/async.h>
+#include <kj/timer.h>
 
 #include <capstan/base/blocking-pool.h>
 #include <capstan/base/entry.h>
 #include <capstan/base/error.h>
+#include <capstan/base/tree-watcher.h>
 #include <capstan/schema/files.capnp.h>
 #include <capstan/server/files/budget.h>
 #include <capstan/server/files/storage.h>
+#include <capstan/storage/trash.h>
 
 namespace capstan::server::files {
 
@@ -28,7 +31,13 @@ struct FolderFigures {
   uint64_t commits = 0;  // mutations made durable
   uint64_t flushes = 0;  // fsync, fdatasync and syncfs calls that they cost
   uint64_t pending = 0;  // mutations that are not answered yet
+  uint64_t trashBytes = 0;
   CacheFigures cache;
+  struct Watch {
+    WatchMethod method = WatchMethod::UNSET;  // UNSET: nobody has watched yet
+    uint64_t interval = 0;                    // nanoseconds, of what is polled
+    bool partly = false;
+  } watch;
 };
 
 struct FolderOptions {
@@ -36,12 +45,15 @@ struct FolderOptions {
   size_t cacheBytes = 64 << 20;
   CachePolicy cachePolicy = CachePolicy::FIFO;
   uint64_t resumeTime = 24ull * 3600 * 1'000'000'000;  // nanoseconds
+  storage::TrashLimits trash;
 };
 
 // Limits that the file interfaces enforce; the same numbers go into schema::Limits.
 inline constexpr size_t MAX_READ_BYTES = 1 << 20;
 inline constexpr size_t MAX_PUT_BYTES = 1 << 20;
 inline constexpr uint32_t MAX_LIST_ENTRIES = 2048;
+inline constexpr uint32_t MAX_BATCH_OPERATIONS = 16384;
+inline constexpr uint32_t BATCHES_LIMIT = 16;  // open at the same time on one connection
 inline constexpr size_t STREAM_CHUNK_BYTES = 256 << 10;
 inline constexpr size_t ANSWER_BYTES_LIMIT = 16 << 20;  // in answers of one connection that wait for the disk
 
@@ -52,10 +64,16 @@ struct ConnectionScope : public kj::Refcounted {
   uint32_t openFilesLimit = 256;
   uint32_t uploadsLimit = 64;
   uint32_t downloadsLimit = 256;  // streams at the same time
-  std::string grantId;            // resumable uploads belong to it
+  uint32_t batchesLimit = BATCHES_LIMIT;
+  uint32_t subscriptionsLimit = 64;
+  kj::Timer* timer = nullptr;     // of the loop; null: nothing waits for time
+  std::string grantId;  // resumable uploads belong to it
   // owned by the loop
   uint32_t openFiles = 0;
   uint32_t uploads = 0;
+  uint32_t subscriptions = 0;
+  uint32_t batches = 0;
+  std::string client;         // as it named itself at login
   bool shuttingDown = false;  // new work answers shuttingDown; what is in flight goes on
   Budget answers{ANSWER_BYTES_LIMIT};
   bool gone = false;  // the connection has ended: long work that it began is not gone on with
@@ -66,6 +84,7 @@ struct ConnectionScope : public kj::Refcounted {
     std::atomic<uint32_t> openFiles{0};
     std::atomic<uint32_t> uploads{0};
     std::atomic<uint32_t> downloads{0};
+    std::atomic<uint32_t> subscriptions{0};
   };
   Totals* totals = nullptr;
 };

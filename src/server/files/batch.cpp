@@ -1,0 +1,150 @@
+#include <capstan/server/files/batch.h>
+
+#include <capstan/rpc/entry-wire.h>
+#include <capstan/rpc/outcome.h>
+#include <capstan/server/files/batch-operations.h>
+#include <capstan/server/files/file-store.h>
+
+namespace capstan::server::files {
+
+namespace {
+
+// Content that may be on its way to staging before whoever sends has to wait.
+constexpr size_t MAX_PENDING_BYTES = 4 << 20;
+
+}  // namespace
+
+BatchServer::BatchServer(FolderState& folder, BatchSlot slot, std::shared_ptr<Run> run)
+    : folder(folder), slot(kj::mv(slot)), run(std::move(run)), failures(*this), tasks(failures) {}
+
+BatchServer::~BatchServer() noexcept(false) = default;
+
+capnp::Capability::Server::DispatchCallResult BatchServer::dispatchCall(
+    uint64_t interfaceId, uint16_t methodId, capnp::CallContext<capnp::AnyPointer, capnp::AnyPointer> context) {
+  auto result = schema::Batch::Server::dispatchCall(interfaceId, methodId, context);
+  result.isStreaming = false;
+  return result;
+}
+
+void BatchServer::Failures::taskFailed(kj::Exception&& exception) {
+  if (batch.failed == nullptr) batch.failed = rpc::errorFromException(exception);
+}
+
+kj::Maybe<Error> BatchServer::refusal() {
+  if (committed) return Error{ErrorCode::INVALID_ARGUMENT, "the batch was committed already; begin a new one", {}};
+  if (slot.connection().shuttingDown) return shuttingDownError();
+  KJ_IF_MAYBE (error, failed) {
+    return *error;
+  }
+  return nullptr;
+}
+
+kj::Promise<void> BatchServer::add(AddContext context) {
+  KJ_IF_MAYBE (error, refusal()) {
+    return rpc::exceptionFromError(*error);
+  }
+  auto operations = context.getParams().getOperations();
+  if (mutations.size() + operations.size() > MAX_BATCH_OPERATIONS) {
+    failed = Error{ErrorCode::LIMIT,
+                   "a batch takes " + std::to_string(MAX_BATCH_OPERATIONS) +
+                       " operations, and these are more; nothing was changed, send them in several batches",
+                   {}};
+    return rpc::exceptionFromError(KJ_ASSERT_NONNULL(failed));
+  }
+  std::vector<PutJob> jobs;
+  for (auto operation : operations) take(operation, jobs);
+  context.releaseParams();
+  size_t bytes = 0;
+  for (auto& job : jobs) bytes += job.content.size() + job.path.size();
+  return jobs.empty() ? kj::Promise<void>(kj::READY_NOW) : stage(std::move(jobs), bytes);
+}
+
+void BatchServer::take(schema::Operation::Reader operation, std::vector<PutJob>& jobs) {
+  auto taken = read(operation);
+  if (auto mutation = std::get_if<std::unique_ptr<Mutation>>(&taken)) {
+    mutations.push_back(std::move(*mutation));
+    return;
+  }
+  auto& job = std::get<PutJob>(taken);
+  job.operation = mutations.size();
+  mutations.push_back(nullptr);
+  jobs.push_back(std::move(job));
+}
+
+// Resolves when the sender may send more.
+kj::Promise<void> BatchServer::stage(std::vector<PutJob> jobs, size_t bytes) {
+  std::vector<size_t> operations;
+  for (auto& job : jobs) operations.push_back(job.operation);
+  pendingBytes += bytes;
+  ++jobsUnderWay;
+  tasks.add(
+      folder
+          .run([&staging = *folder.staging, jobs = std::move(jobs)]() mutable {
+            return stageAll(staging, std::move(jobs));
+          })
+          .then([this, operations = std::move(operations),
+                 bytes](Result<Staged> result) { staged(operations, bytes, std::move(result)); },
+                [this, bytes](kj::Exception&& exception) { staged({}, bytes, rpc::errorFromException(exception)); }));
+  if (pendingBytes < MAX_PENDING_BYTES) return kj::READY_NOW;
+  auto paf = kj::newPromiseAndFulfiller<void>();
+  waitingForRoom.push_back(kj::mv(paf.fulfiller));
+  return kj::mv(paf.promise);
+}
+
+void BatchServer::staged(const std::vector<size_t>& operations, size_t bytes, Result<Staged> result) {
+  pendingBytes -= bytes;
+  --jobsUnderWay;
+  if (result.ok()) {
+    for (size_t i = 0; i < operations.size(); ++i) mutations[operations[i]] = std::move((*result)[i]);
+  } else if (failed == nullptr) {
+    failed = result.error();
+  }
+  while (!waitingForRoom.empty() && (pendingBytes < MAX_PENDING_BYTES || jobsUnderWay == 0)) {
+    waitingForRoom.front()->fulfill();
+    waitingForRoom.pop_front();
+  }
+  if (jobsUnderWay > 0) return;
+  for (auto& waiting : waitingForAll) waiting->fulfill();
+  waitingForAll.clear();
+}
+
+kj::Promise<void> BatchServer::drained() {
+  if (jobsUnderWay == 0) return kj::READY_NOW;
+  auto paf = kj::newPromiseAndFulfiller<void>();
+  waitingForAll.push_back(kj::mv(paf.fulfiller));
+  return kj::mv(paf.promise);
+}
+
+kj::Promise<void> BatchServer::commit(CommitContext context) {
+  KJ_IF_MAYBE (error, refusal()) {
+    rpc::setError(context.getResults().initOutcome(), *error);
+    return kj::READY_NOW;
+  }
+  context.releaseParams();
+  committed = true;
+  // The place in the order is taken now; staging may still go on.
+  auto ticket = folder.committer->takeTicket(&slot.connection());
+  return drained().then([this, context, ticket = kj::mv(ticket)]() mutable -> kj::Promise<void> {
+    KJ_IF_MAYBE (error, failed) {
+      mutations.clear();
+      run = nullptr;
+      rpc::setError(context.getResults().initOutcome(), *error);
+      return kj::READY_NOW;
+    }
+    return folder.committer->submitAll(kj::mv(ticket), std::move(mutations), std::move(run))
+        .then([context](std::vector<Result<Entry>> results) mutable { answer(context, results); });
+  });
+}
+
+void BatchServer::answer(CommitContext& context, const std::vector<Result<Entry>>& results) {
+  auto list = context.getResults().initResults(uint(results.size()));
+  for (uint i = 0; i < list.size(); ++i) {
+    if (results[i].ok()) {
+      rpc::write(list[i].initEntry(), *results[i]);
+    } else {
+      rpc::setError(list[i].initOutcome(), results[i].error());
+    }
+  }
+}
+
+}  // namespace capstan::server::files

@@ -1,0 +1,88 @@
+// Batch: operations that a client streams, and that are carried out together at commit. Content is staged as it comes,
+// by several jobs at the same time; everything else is kept.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include <capstan/server/files/folder-state.h>
+#include <capstan/storage/mutation.h>
+#include <capstan/storage/run.h>
+
+namespace capstan::server::files {
+
+// Content of an operation on its way to staging.
+struct PutJob {
+  size_t operation;  // its number in the batch
+  std::string path;
+  Expectation expectation;
+  Attributes attributes;
+  bool makeParents;
+  ContentCheck check;
+  std::string content;
+};
+
+// One of ConnectionScope.batchesLimit, given back when it is destroyed. Belongs to the connection's loop.
+class BatchSlot {
+ public:
+  explicit BatchSlot(kj::Own<ConnectionScope> owner) : scope(kj::mv(owner)) { ++scope->batches; }
+  BatchSlot(BatchSlot&&) = default;
+  ~BatchSlot() {
+    if (scope.get() != nullptr) --scope->batches;
+  }
+
+  ConnectionScope& connection() { return *scope; }
+
+ private:
+  kj::Own<ConnectionScope> scope;
+};
+
+// Belongs to its connection's loop. The folder must outlive it. Dropped before commit, it throws away what is staged.
+class BatchServer final : public schema::Batch::Server {
+ public:
+  BatchServer(FolderState& folder, BatchSlot slot, std::shared_ptr<Run> run);
+  ~BatchServer() noexcept(false);
+
+  // As UploadServer has it: commit() has to be able to answer why add() has thrown.
+  DispatchCallResult dispatchCall(uint64_t interfaceId, uint16_t methodId,
+                                  capnp::CallContext<capnp::AnyPointer, capnp::AnyPointer> context) override;
+
+ protected:
+  kj::Promise<void> add(AddContext context) override;
+  kj::Promise<void> commit(CommitContext context) override;
+
+ private:
+  using Staged = std::vector<std::unique_ptr<Mutation>>;
+
+  kj::Maybe<Error> refusal();
+  // Takes the operation as the next one: kept, or as one of the jobs.
+  void take(schema::Operation::Reader operation, std::vector<PutJob>& jobs);
+  kj::Promise<void> stage(std::vector<PutJob> jobs, size_t bytes);
+  void staged(const std::vector<size_t>& operations, size_t bytes, Result<Staged> result);
+  kj::Promise<void> drained();
+  static void answer(CommitContext& context, const std::vector<Result<Entry>>& results);
+
+  // constant after construction
+  FolderState& folder;
+  BatchSlot slot;
+
+  // owned by the loop
+  std::shared_ptr<Run> run;  // until the commit: then it is over, if no other batch goes on with it
+  std::vector<std::unique_ptr<Mutation>> mutations;  // null: being staged
+  bool committed = false;
+  kj::Maybe<Error> failed;  // of the batch as a whole: commit changes nothing
+  size_t pendingBytes = 0;  // of content on its way to staging
+  size_t jobsUnderWay = 0;
+  std::deque<kj::Own<kj::PromiseFulfiller<void>>> waitingForRoom;
+  std::vector<kj::Own<kj::PromiseFulfiller<void>>> waitingForAll;
+  struct Failures final : kj::TaskSet::ErrorHandler {
+    BatchServer& batch;
+    explicit Failures(BatchServer& batch) : batch(batch) {}
+    void taskFailed(kj::Exception&& exception) override;
+  };
+  Failures failures;
+  kj::TaskSet tasks;
+};
+
+}  // namespace capstan::server::files

@@ -1,0 +1,60 @@
+// FileStore's batches, and the way to the trash.
+#include <capstan/rpc/entry-wire.h>
+#include <capstan/rpc/outcome.h>
+#include <capstan/server/files/batch.h>
+#include <capstan/server/files/file-store.h>
+#include <capstan/server/files/trash-server.h>
+#include <capstan/storage/trash.h>
+
+namespace capstan::server::files {
+
+namespace {
+
+constexpr size_t MAX_LABEL_CHARACTERS = 200;
+constexpr size_t MAX_UTF8_BYTES = 4;
+
+}  // namespace
+
+kj::Promise<void> FileStoreServer::begin(BeginContext context) {
+  auto options = context.getParams().getOptions();
+  auto refuse = [](BeginContext& context, const Error& error) {
+    auto results = context.getResults();
+    rpc::setError(results.initOutcome(), error);
+    results.setBatch(rpc::failed<schema::Batch>(error));
+  };
+  kj::Maybe<Error> refusal;
+  if (scope->shuttingDown) refusal = shuttingDownError();
+  if (scope->batches >= scope->batchesLimit) {
+    refusal = Error{ErrorCode::LIMIT,
+                    "this connection has " + std::to_string(scope->batchesLimit) +
+                        " batches open, which is the limit; commit or drop some first",
+                    {}};
+  }
+  if (options.getLabel().size() > MAX_LABEL_CHARACTERS * MAX_UTF8_BYTES) {
+    refusal = Error{ErrorCode::INVALID_ARGUMENT, "the label of a run has at most 200 characters", {}};
+  }
+  KJ_IF_MAYBE (error, refusal) {
+    refuse(context, *error);
+    return kj::READY_NOW;
+  }
+  BatchSlot slot(kj::addRef(*scope));
+  std::string id(rpc::asView(options.getRun())), label = options.getLabel().cStr();
+  context.releaseParams();
+  return folder
+      .run([&trash = *folder.trash, id = std::move(id), label = std::move(label), client = scope->client]() {
+        return trash.begin(id, label, client);
+      })
+      .then([&folder = folder, refuse, context, slot = kj::mv(slot)](Result<std::shared_ptr<Run>> run) mutable {
+        if (!run.ok()) return refuse(context, run.error());
+        auto results = context.getResults();
+        results.setRun(rpc::asData((*run)->id()));
+        results.setBatch(kj::heap<BatchServer>(folder, kj::mv(slot), std::move(*run)));
+      });
+}
+
+kj::Promise<void> FileStoreServer::trash(TrashContext context) {
+  context.getResults().setTrash(kj::heap<TrashServer>(folder, kj::addRef(*scope)));
+  return kj::READY_NOW;
+}
+
+}  // namespace capstan::server::files
