@@ -1,0 +1,78 @@
+// Where the journal's changes come from: the committer, and a tree watcher for what other programs do. What the watcher
+// sees of the server's own changes is recognised, so that each is told once, and as what it was.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include <capstan/base/tree-watcher.h>
+#include <capstan/server/files/change-journal.h>
+#include <capstan/storage/committer.h>
+#include <capstan/storage/root.h>
+
+namespace capstan::server::files {
+
+// Thread-safe. Must outlive the committer, which calls it.
+class Noticing {
+ public:
+  // `folder`: as a path, for the watcher. Before the committer's first mutation.
+  Noticing(std::string folder, const storage::Root& root, storage::Committer& committer);
+  ~Noticing() noexcept(false);
+  KJ_DISALLOW_COPY(Noticing);
+
+  ChangeJournal journal;
+
+  // Starts the watcher if there is none yet, and returns when all that happened before this call is in the journal.
+  // Blocks. Errors: notFound, denied.
+  Status catchUp();
+
+  // Ends the watching, and asks the committer nothing more: before that is destroyed.
+  void stop();
+
+  struct Means {
+    WatchMethod method = WatchMethod::UNSET;  // UNSET: nobody has watched yet
+    bool partly = false;
+    uint64_t interval = 0;  // nanoseconds
+  };
+  Means means() const;
+
+ private:
+  // What the server itself did last at a path.
+  struct Own {
+    std::string version;  // empty with `gone`
+    bool gone = false;
+    bool moved = false;
+    uint64_t number = 0;
+  };
+
+  void applied(const storage::Committer::Applied& change);
+  void remember(const std::string& path, Own own);  // with the mutex
+  void noticed(TreeChanges changes);
+  void look(const TreeChange& change, std::vector<Change>& result);
+  bool isOwnRemoval(std::string_view path) const;
+  void expand(const std::string& folder, std::vector<Change>& result, size_t& budget);
+
+  const std::string folder;
+  const storage::Root& root;
+
+  std::mutex asking;
+  storage::Committer* committer;  // protected by asking; null once stopped
+
+  // protected by mutex
+  mutable std::mutex mutex;
+  std::unordered_map<std::string, Own> own;
+  std::deque<std::pair<uint64_t, std::string>> ownOrder;
+  uint64_t ownCount = 0;
+  bool watches = false;
+
+  // protected by starting
+  mutable std::mutex starting;
+  std::shared_ptr<TreeWatcher> watcher;  // held by those who flush it too
+  bool stopped = false;
+};
+
+}  // namespace capstan::server::files

@@ -1,0 +1,234 @@
+#include <capstan/server/files/watch.h>
+
+#include <fcntl.h>
+
+#include <algorithm>
+
+#include <capstan/base/log.h>
+#include <capstan/base/path.h>
+#include <capstan/rpc/entry-wire.h>
+#include <capstan/rpc/outcome.h>
+#include <capstan/server/files/file-store.h>
+#include <capstan/server/files/noticing.h>
+
+namespace capstan::server::files {
+
+namespace {
+
+constexpr size_t MAX_NOTICES = 2'000;  // in one call
+constexpr uint64_t MAX_INTERVAL = 3600'000'000'000;
+
+class TreeLookup final : public Lookup {
+ public:
+  explicit TreeLookup(const FolderState& folder) : folder(folder) {}
+
+  std::optional<Entry> entryAt(const std::string& path) override {
+    auto fd = folder.root->open(path, O_PATH | O_NOFOLLOW, Follow::NO);
+    if (fd.ok()) {
+      auto entry = folder.entryOf(*fd, path);
+      if (entry.ok()) return std::move(*entry);
+    } else if (fd.error().code == ErrorCode::NOT_FOUND || fd.error().code == ErrorCode::NOT_DIRECTORY) {
+      return std::nullopt;
+    }
+    Entry hidden;
+    hidden.path = path;
+    hidden.type = EntryType::OTHER;
+    return hidden;
+  }
+
+ private:
+  const FolderState& folder;
+};
+
+void write(schema::WatchMeans::Builder to, const Noticing::Means& means) {
+  to.setMethod(schema::WatchMeans::Method(means.method));
+  to.setInterval(means.interval);
+  to.setPartly(means.partly);
+}
+
+// Starts the noticing if need be, and answers where the journal ends once all that has happened is in it.
+kj::Promise<Result<uint64_t>> catchUp(FolderState& folder) {
+  return folder.run([&folder]() -> Result<uint64_t> {
+    Status status = folder.noticing->catchUp();
+    if (!status.ok()) return status.error();
+    return folder.noticing->journal.end();
+  });
+}
+
+}  // namespace
+
+WatchSlot::WatchSlot(kj::Own<ConnectionScope> owner) : scope(kj::mv(owner)) {
+  ++scope->subscriptions;
+  if (scope->totals != nullptr) ++scope->totals->subscriptions;
+}
+
+WatchSlot::~WatchSlot() {
+  if (scope.get() == nullptr) return;
+  --scope->subscriptions;
+  if (scope->totals != nullptr) --scope->totals->subscriptions;
+}
+
+kj::Promise<void> FileStoreServer::watch(WatchContext context) {
+  auto refuse = [](WatchContext& context, const Error& error) {
+    auto results = context.getResults();
+    rpc::setError(results.initOutcome(), error);
+    results.setSubscription(rpc::failed<schema::Subscription>(error));
+  };
+  auto params = context.getParams();
+  auto options = params.getOptions();
+  auto interval = std::min<uint64_t>(options.getMinimumInterval(), MAX_INTERVAL);
+  WatchSettings settings{std::string(rpc::asView(options.getPath())), int64_t(interval) * kj::NANOSECONDS};
+  Status valid = validatePath(settings.path);
+  if (valid.ok() && isReserved(settings.path)) {
+    valid = errorAt(ErrorCode::NOT_FOUND, settings.path, "there is no file or folder ");
+  }
+  if (valid.ok() && scope->shuttingDown) valid = shuttingDownError();
+  if (valid.ok() && scope->subscriptions >= scope->subscriptionsLimit) {
+    valid = Error{ErrorCode::LIMIT,
+                  "this connection watches " + std::to_string(scope->subscriptionsLimit) +
+                      " times already, which is the limit; drop a subscription first",
+                  {}};
+  }
+  if (!valid.ok()) {
+    refuse(context, valid.error());
+    return kj::READY_NOW;
+  }
+  std::string since(rpc::asView(params.getSince()));
+  auto watcher = params.getWatcher();
+  WatchSlot slot(kj::addRef(*scope));
+  context.releaseParams();
+  return catchUp(folder).then([&folder = folder, refuse, context, since = std::move(since), watcher = kj::mv(watcher),
+                               settings = std::move(settings), slot = kj::mv(slot)](Result<uint64_t> end) mutable {
+    if (!end.ok()) return refuse(context, end.error());
+    auto& journal = folder.noticing->journal;
+    std::optional<uint64_t> position = since.empty() ? *end : journal.numberOf(since);
+    auto results = context.getResults();
+    results.setCursor(rpc::asData(journal.cursorOf(position.value_or(*end))));
+    write(results.initMeans(), folder.noticing->means());
+    results.setSubscription(
+        kj::heap<SubscriptionServer>(folder, kj::mv(slot), kj::mv(watcher), std::move(settings), position));
+  });
+}
+
+SubscriptionServer::SubscriptionServer(FolderState& folder, WatchSlot slotParam, schema::Watcher::Client watcherParam,
+                                       WatchSettings settings, std::optional<uint64_t> from)
+    : folder(folder),
+      slot(kj::mv(slotParam)),
+      watcher(kj::mv(watcherParam)),
+      settings(std::move(settings)),
+      timer(KJ_ASSERT_NONNULL(slot).connection().timer),
+      position(from.value_or(folder.noticing->journal.end())),
+      answered(position),
+      overflow(!from),
+      // The first turn comes later, so that the answer to `watch` is sent before the first notice. `this`: a member.
+      running(kj::evalLater([this]() { return run(); }).eagerlyEvaluate([this](kj::Exception&& exception) {
+        fail(kj::mv(exception));
+      })) {}
+
+kj::Promise<void> SubscriptionServer::run() {
+  return waitForChanges().then([this]() { return waitForInterval(); }).then([this]() { return tell(); }).then([this]() {
+    return run();
+  });
+}
+
+kj::Promise<void> SubscriptionServer::waitForChanges() {
+  if (overflow) return kj::READY_NOW;
+  return folder.noticing->journal.reaches(position);
+}
+
+kj::Promise<void> SubscriptionServer::waitForInterval() {
+  if (timer == nullptr || timer->now() >= earliest || !waiting.empty()) return kj::READY_NOW;
+  auto paf = kj::newPromiseAndFulfiller<void>();
+  hurry = kj::mv(paf.fulfiller);
+  return timer->atTime(earliest).exclusiveJoin(kj::mv(paf.promise));
+}
+
+// One call to the watcher, if something has changed that it watches.
+kj::Promise<void> SubscriptionServer::tell() {
+  auto page = folder.noticing->journal.read(position, MAX_NOTICES);
+  position = page.next;
+  overflow = overflow || page.overflow;
+  Coalescing coalescing;
+  for (auto& change : page.changes) {
+    auto mine = narrowed(std::move(change), settings.path);
+    if (mine) coalescing.add(*mine);
+  }
+  auto changes = coalescing.take();
+  if (changes.empty() && !overflow) return told(position);
+  return folder
+      .run([&folder = folder, changes = std::move(changes)]() mutable {
+        TreeLookup lookup(folder);
+        return Result<std::vector<FilledNotice>>(fillIn(std::move(changes), lookup));
+      })
+      .then([this](Result<std::vector<FilledNotice>> notices) -> kj::Promise<void> {
+        if (notices.ok()) return send(std::move(*notices));
+        // The pool's queue is full. What could not be looked at is not lost: the watcher has to look by itself.
+        overflow = true;
+        return send({});
+      });
+}
+
+kj::Promise<void> SubscriptionServer::send(std::vector<FilledNotice> notices) {
+  if (notices.empty() && !overflow) return told(position);
+  if (timer != nullptr) earliest = timer->now() + settings.minimumInterval;
+  auto request = KJ_ASSERT_NONNULL(watcher).notifyRequest();
+  auto list = request.initNotices(unsigned(notices.size()));
+  for (unsigned i = 0; i < list.size(); ++i) {
+    list[i].setPath(rpc::asData(notices[i].change.path));
+    list[i].setKind(schema::Notice::Kind(notices[i].change.kind));
+    if (!notices[i].change.from.empty()) list[i].setFrom(rpc::asData(notices[i].change.from));
+    rpc::write(list[i].initEntry(), notices[i].entry);
+  }
+  request.setCursor(rpc::asData(folder.noticing->journal.cursorOf(position)));
+  request.setOverflow(overflow);
+  overflow = false;
+  return request.send().ignoreResult().then([this]() { return told(position); });
+}
+
+kj::Promise<void> SubscriptionServer::told(uint64_t number) {
+  answered = number;
+  std::erase_if(waiting, [number](Waiting& each) {
+    if (each.number > number) return false;
+    each.fulfiller->fulfill();
+    return true;
+  });
+  return kj::READY_NOW;
+}
+
+kj::Promise<void> SubscriptionServer::untilTold(uint64_t number) {
+  if (watcher == nullptr || answered >= number) return kj::READY_NOW;
+  auto paf = kj::newPromiseAndFulfiller<void>();
+  waiting.push_back({number, kj::mv(paf.fulfiller)});
+  KJ_IF_MAYBE (waiter, hurry) {
+    (*waiter)->fulfill();
+    hurry = nullptr;
+  }
+  return kj::mv(paf.promise);
+}
+
+kj::Promise<void> SubscriptionServer::flush(FlushContext context) {
+  // `this`: the call keeps the capability.
+  return catchUp(folder)
+      .then([this, context](Result<uint64_t> end) mutable -> kj::Promise<void> {
+        if (end.ok()) return untilTold(*end);
+        rpc::setError(context.getResults().initOutcome(), end.error());
+        return kj::READY_NOW;
+      })
+      .then([this, context]() mutable {
+        auto results = context.getResults();
+        results.setCursor(rpc::asData(folder.noticing->journal.cursorOf(answered)));
+        if (watcher != nullptr) return;
+        rpc::setError(results.initOutcome(),
+                      {ErrorCode::CANCELLED, "the watcher's method failed, which ended the subscription", {}});
+      });
+}
+
+void SubscriptionServer::fail(kj::Exception&& exception) {
+  log::debug("a watcher failed, and is not told any more: ", rpc::errorFromException(exception).message.c_str());
+  watcher = nullptr;
+  slot = nullptr;
+  for (auto& each : waiting) each.fulfiller->fulfill();
+  waiting.clear();
+}
+
+}  // namespace capstan::server::files

@@ -1,0 +1,73 @@
+// One watcher of the tree: a place in the journal of changes, and one call to the client under way at a time. What
+// changes meanwhile waits in the journal, which is there anyhow: a watcher that never answers costs nothing.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <kj/timer.h>
+
+#include <capstan/server/files/change-journal.h>
+#include <capstan/server/files/folder-state.h>
+#include <capstan/server/files/notices.h>
+
+namespace capstan::server::files {
+
+struct WatchSettings {
+  std::string path;
+  kj::Duration minimumInterval = 0 * kj::NANOSECONDS;
+};
+
+// One of ConnectionScope.subscriptionsLimit, given back when it is destroyed. Belongs to the connection's loop.
+class WatchSlot {
+ public:
+  explicit WatchSlot(kj::Own<ConnectionScope> scope);
+  WatchSlot(WatchSlot&&) = default;
+  ~WatchSlot();
+  ConnectionScope& connection() { return *scope; }
+
+ private:
+  kj::Own<ConnectionScope> scope;
+};
+
+// Belongs to its connection's loop. Ends when it is dropped, or when the watcher's method fails.
+class SubscriptionServer final : public schema::Subscription::Server {
+ public:
+  // From `position` in the journal; nothing: of a time that is not known any more.
+  SubscriptionServer(FolderState& folder, WatchSlot slot, schema::Watcher::Client watcher, WatchSettings settings,
+                     std::optional<uint64_t> position);
+
+ protected:
+  kj::Promise<void> flush(FlushContext context) override;
+
+ private:
+  struct Waiting {
+    uint64_t number;
+    kj::Own<kj::PromiseFulfiller<void>> fulfiller;
+  };
+
+  kj::Promise<void> run();
+  kj::Promise<void> waitForChanges();
+  kj::Promise<void> waitForInterval();
+  kj::Promise<void> tell();
+  kj::Promise<void> send(std::vector<FilledNotice> notices);
+  kj::Promise<void> told(uint64_t number);
+  kj::Promise<void> untilTold(uint64_t number);
+  void fail(kj::Exception&& exception);
+
+  FolderState& folder;
+  kj::Maybe<WatchSlot> slot;  // null once it has ended
+  kj::Maybe<schema::Watcher::Client> watcher;
+  const WatchSettings settings;
+  kj::Timer* const timer;
+  uint64_t position;  // what was read of the journal
+  uint64_t answered;  // what the watcher has been told
+  bool overflow;
+  kj::TimePoint earliest = kj::origin<kj::TimePoint>();  // of the next notice
+  std::vector<Waiting> waiting;
+  kj::Maybe<kj::Own<kj::PromiseFulfiller<void>>> hurry;
+  kj::Promise<void> running;
+};
+
+}  // namespace capstan::server::files
