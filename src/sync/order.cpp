@@ -17,7 +17,8 @@ class Sequence {
     copies = findCopies(draft);
     make();
     remove();
-    join(std::move(draft.moves));
+    // Not by sides: a move names the path to which one on the other side may have brought what was agreed.
+    draft.plan.operations = std::move(draft.moves);
     join(std::move(made));
     join(std::move(agreed));
     join(std::move(removed));

@@ -13,7 +13,7 @@ namespace capstan::sync {
 // One step. Carried out in the order of the plan; each under the expectation that what is there now is what was seen.
 // Where an earlier operation of the plan has made, moved or changed what this one names (on either side), what came of
 // that one counts: its node takes the place of `expected`, `sourceNode` or `node`, because stamps change with a rename.
-// All paths are those at that point of the plan.
+// All paths are those at that point of the plan, also in what is agreed: it is to be recorded in the same order.
 struct Operation {
   enum class Kind {
     MAKE_FOLDER,

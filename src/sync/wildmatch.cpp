@@ -136,6 +136,7 @@ bool Compiler::addSet() {
       ++at;
       if (!takeSetByte(to)) return false;
     }
+    step.accepts[from] = true;  // as git has it, also where a range goes backwards
     for (int c = from; c <= to; ++c) step.accepts[c] = true;
   }
   ++at;
