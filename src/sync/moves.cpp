@@ -124,9 +124,11 @@ std::optional<std::string> MoveFinder::tryArrival(const std::string& to) {
 bool MoveFinder::canMove(const std::string& from, const Item& origin, const std::string& to, const Item& arrival) {
   if (isWithin(to, from) || isWithin(from, to)) return false;
   const Node& there = *origin.on(target);
-  if (there.type != origin.agreed->on(target).type) return false;
-  // A changed file is not moved: afterwards nobody could tell that it was changed.
-  if (stage != Stage::FOLDERS && origin.isChangedOn(target)) return false;
+  // What was changed there is not moved: what is there after the move is agreed upon, and the change would be
+  // forgotten. Save what is in a folder, which keeps its own agreement.
+  if (stage == Stage::FOLDERS ? changeOf(there, *origin.agreed, target) != Change::NONE : origin.isChangedOn(target)) {
+    return false;
+  }
   if (!looksTheSame(from, origin, to, arrival)) return false;
   if (stage == Stage::FOLDERS ? arrival.agreed || arrival.on(target) : !mayReplace(arrival)) return false;
   return missingFolders(to).has_value();
