@@ -1,0 +1,158 @@
+#include <capstan/server/files/batch.h>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "batching.h"
+
+namespace capstan::server::files {
+namespace {
+
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Property;
+using ::testing::SizeIs;
+
+class BatchTest : public ::testing::Test, public Batching {
+ public:
+  ~BatchTest() noexcept override {}
+};
+
+TEST_F(BatchTest, ChangesNothingBeforeItIsCommitted) {
+  auto batch = begin();
+  add(batch, {putting("a", "1"), makingFolder("d"), putting("d/b", "2")});
+  EXPECT_FALSE(std::filesystem::exists(temp / "a"));
+  EXPECT_FALSE(std::filesystem::exists(temp / "d"));
+  auto answers = commit(batch);
+  ASSERT_THAT(answers, SizeIs(3));
+  EXPECT_THAT(answers, Each(Property(&Answer::ok, true)));
+  EXPECT_EQ(temp.read("a"), "1");
+  EXPECT_EQ(temp.read("d/b"), "2");
+  EXPECT_EQ(answers[0].entry.version, versionAt("a"));
+}
+
+TEST_F(BatchTest, ThrowsAwayWhatIsStagedWhenItIsDropped) {
+  {
+    auto batch = begin();
+    add(batch, {putting("a", "1"), putting("b", "2")});
+  }
+  EXPECT_TRUE(put("c", "3").ok());  // the drop has arrived before
+  EXPECT_FALSE(std::filesystem::exists(temp / "a"));
+  EXPECT_THAT(staged(), IsEmpty());
+  EXPECT_EQ(scope->batches, 0u);
+}
+
+TEST_F(BatchTest, CarriesOutInOrderSoThatEachSeesWhatThoseBeforeHaveLeft) {
+  auto answers = runBatch({makingFolder("a/b", true), putting("a/b/x", "1"), renaming("a/b/x", "a/y"),
+                           copying("a/y", "z", {0600, 12'000'000'000}), putting("a/y", "2"), removing("a/b")});
+  EXPECT_THAT(answers, Each(Property(&Answer::ok, true)));
+  EXPECT_EQ(temp.read("a/y"), "2");
+  EXPECT_EQ(temp.read("z"), "1");
+  EXPECT_EQ(answers[3].entry.mode, 0600u);
+  EXPECT_EQ(answers[3].entry.mtime, 12'000'000'000);
+  EXPECT_FALSE(std::filesystem::exists(temp / "a/b"));
+}
+
+TEST_F(BatchTest, LetsEachOperationFailByItself) {
+  temp.makeFolder("folder");
+  auto answers = runBatch({putting("missing/file", "1"), putting("a", "1"), removing("nothing"),
+                           [](schema::Operation::Builder) {}, copying("folder", "copy"), linking("l", "a")});
+  ASSERT_THAT(answers, SizeIs(6));
+  EXPECT_EQ(answers[0].code, ErrorCode::NOT_FOUND);
+  EXPECT_TRUE(answers[1].ok());
+  EXPECT_EQ(answers[2].code, ErrorCode::NOT_FOUND);
+  EXPECT_EQ(answers[3].code, ErrorCode::UNSUPPORTED);
+  EXPECT_EQ(answers[4].code, ErrorCode::IS_DIRECTORY);
+  EXPECT_TRUE(answers[5].ok());
+  EXPECT_EQ(answers[5].entry.target, "a");
+}
+
+TEST_F(BatchTest, RefusesContentThatIsNotWhatItsDigestAnnounces) {
+  auto wrong = [](schema::Operation::Builder operation) {
+    putting("a", "1")(operation);
+    rpc::write(operation.getPut().initCheck(),
+               ContentCheck{1, DigestAlgorithm::XXH3, digestOf(DigestAlgorithm::XXH3, "2")});
+  };
+  auto answers = runBatch({wrong, putting("b", "1")});
+  EXPECT_EQ(answers[0].code, ErrorCode::CORRUPT);
+  EXPECT_TRUE(answers[1].ok());
+  EXPECT_FALSE(std::filesystem::exists(temp / "a"));
+}
+
+TEST_F(BatchTest, ComesAfterWhatItsConnectionSentBefore) {
+  auto early = sendPut("file", "early");
+  auto batch = begin();
+  add(batch, {renaming("file", "moved")});
+  auto committed = batch.commitRequest().send();
+  auto late = sendPut("file", "late");
+  EXPECT_TRUE(answerOf(early.wait(waitScope)).ok());
+  EXPECT_TRUE(answerOf(committed.wait(waitScope).getResults()[0]).ok());
+  EXPECT_TRUE(answerOf(late.wait(waitScope)).ok());
+  EXPECT_EQ(temp.read("moved"), "early");
+  EXPECT_EQ(temp.read("file"), "late");
+}
+
+TEST_F(BatchTest, IsUsedUpByItsCommit) {
+  auto batch = begin();
+  add(batch, {putting("a", "1")});
+  commit(batch);
+  Answer again;
+  commit(batch, &again);
+  EXPECT_EQ(again.code, ErrorCode::INVALID_ARGUMENT);
+  EXPECT_THROW(add(batch, {putting("b", "1")}), kj::Exception);
+}
+
+TEST_F(BatchTest, HasLimits) {
+  std::vector<schema::Batch::Client> held;
+  for (uint32_t i = 0; i < scope->batchesLimit; ++i) held.push_back(begin());
+  auto refused = store.beginRequest().send().wait(waitScope);
+  EXPECT_EQ(KJ_ASSERT_NONNULL(rpc::errorIn(refused.getOutcome())).code, ErrorCode::LIMIT);
+  std::vector<Fill> many(MAX_BATCH_OPERATIONS, removing("x"));
+  add(held[0], many);
+  auto thrown = kj::runCatchingExceptions([&]() { add(held[0], {removing("x")}); });
+  EXPECT_THAT(std::string(KJ_ASSERT_NONNULL(thrown).getDescription().cStr()), HasSubstr("[limit]"));
+  Answer whole;
+  commit(held[0], &whole);
+  EXPECT_EQ(whole.code, ErrorCode::LIMIT);
+}
+
+TEST_F(BatchTest, RefusesAnIdThatIsNone) {
+  auto request = store.beginRequest();
+  request.initOptions().setRun(rpc::asData("short"));
+  auto refused = request.send().wait(waitScope);
+  EXPECT_EQ(KJ_ASSERT_NONNULL(rpc::errorIn(refused.getOutcome())).code, ErrorCode::INVALID_ARGUMENT);
+}
+
+TEST_F(BatchTest, MakesTenThousandFilesDurableWithAHandfulOfFlushes) {
+  auto before = folder->figures();
+  auto start = kj::systemPreciseMonotonicClock().now();
+  auto batch = begin();
+  kj::Promise<void> sent = kj::READY_NOW;
+  for (int i = 0; i < 10'000; i += 64) {
+    auto request = batch.addRequest();
+    int count = std::min(64, 10'000 - i);
+    auto list = request.initOperations(uint(count));
+    for (int j = 0; j < count; ++j) {
+      putting("d" + std::to_string((i + j) / 100) + "/f" + std::to_string(i + j), std::string(1024, 'x'), absent(),
+              true, {0644, 1'700'000'000'000'000'000})(list[uint(j)]);
+    }
+    request.send().wait(waitScope);
+  }
+  auto staging = kj::systemPreciseMonotonicClock().now();
+  auto answers = commit(batch);
+  auto end = kj::systemPreciseMonotonicClock().now();
+  auto ms = [](kj::Duration time) { return int64_t(time / kj::MILLISECONDS); };
+  RecordProperty("staging_ms", int(ms(staging - start)));
+  RecordProperty("commit_ms", int(ms(end - staging)));
+  printf("10,000 puts: %ld ms to send and stage, %ld ms to commit\n", long(ms(staging - start)),
+         long(ms(end - staging)));
+  ASSERT_THAT(answers, SizeIs(10'000));
+  EXPECT_THAT(answers, Each(Property(&Answer::ok, true)));
+  if (!syncfsIsTrusted(state().root->fd())) return;
+  EXPECT_LE(folder->figures().flushes - before.flushes, 4u);
+}
+
+}  // namespace
+}  // namespace capstan::server::files
