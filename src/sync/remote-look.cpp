@@ -15,7 +15,7 @@ using ListResponse = capnp::Response<schema::FileStore::ListResults>;
 // Joins a listing with what was agreed, both in tree order, as the pages come.
 class RemoteLook::Merge {
  public:
-  Merge(RemoteLook& owner, std::string folder) : owner(owner), folder(std::move(folder)) {}
+  Merge(RemoteLook& owner, std::string folder) : folder(std::move(folder)), owner(owner) {}
 
   Status begin() {
     auto opened = owner.state.read(folder);

@@ -28,7 +28,10 @@ class RemoteReplica final : public Replica {
   kj::Promise<std::vector<Result<Done>>> apply(std::vector<Operation> operations, Replica& from,
                                                const ApplyOptions& options) override;
   kj::Promise<void> onChange() override;
-  std::string watching() const override { return watch.isStanding() ? "notices of the server" : "none"; }
+  std::string watching() const override {
+    if (!watch.isStanding()) return "none";
+    return watch.isSlow() ? "notices of the server, which polls" : "notices of the server";
+  }
 
  private:
   const RemotePlace place;

@@ -92,6 +92,8 @@ kj::Promise<Result<std::string>> RemoteWatch::subscribe(std::string since) {
             if (isRefused) return std::string();
             return kj::mv(*error);
           }
+          auto means = response.getMeans();
+          serverPolls = means.getMethod() == schema::WatchMeans::Method::POLLING || means.getPartly();
           return std::string(rpc::asView(response.getCursor()));
         },
         [this](kj::Exception&& exception) -> Result<std::string> {

@@ -51,6 +51,8 @@ class RemoteWatch {
   void expectOwn(std::string path, std::string version);
 
   bool isStanding() const { return link.get() != nullptr; }
+  // Whether the server finds out about other programs' changes only now and then.
+  bool isSlow() const { return serverPolls; }
 
  private:
   class Link;
@@ -60,6 +62,7 @@ class RemoteWatch {
   kj::Own<Link> link;  // null: no subscription
   kj::Maybe<schema::Subscription::Client> subscription;
   bool isRefused = false;  // the server does not watch
+  bool serverPolls = false;
   NoticedPaths pending;    // told since the last catchUp()
   NoticedPaths handedOut;  // by the last one; dealt with once its cursor comes back
   std::string lastCursor;  // what the last one answered
