@@ -13,7 +13,9 @@ namespace capstan::sync {
 // One step. Carried out in the order of the plan; each under the expectation that what is there now is what was seen.
 // Where an earlier operation of the plan has made, moved or changed what this one names (on either side), what came of
 // that one counts: its node takes the place of `expected`, `sourceNode` or `node`, because stamps change with a rename.
-// All paths are those at that point of the plan, also in what is agreed: it is to be recorded in the same order.
+// Of `node` only the stamp and identity, though: a folder may be made writable for as long as something comes into it,
+// and gets its mode by a later SET_METADATA, which must not be forgotten if that is not reached. All paths are those at
+// that point of the plan, also in what is agreed: it is to be recorded in the same order.
 struct Operation {
   enum class Kind {
     MAKE_FOLDER,

@@ -280,7 +280,10 @@ void World::record(const Operation& operation) {
   from = operation.node;
   // What the plan itself has changed at the source is what was sent.
   auto source = tree(other(operation.side)).find(path);
-  if (source != tree(other(operation.side)).end() && source->second.isTouched) from = nodeOf(source->second);
+  if (source != tree(other(operation.side)).end() && source->second.isTouched) {
+    from = nodeOf(source->second);
+    from.mode = operation.node.mode;  // a folder that is writable only for now is not yet what it is to be
+  }
 }
 
 std::string World::apply(const Plan& plan, size_t count, size_t recorded) {
