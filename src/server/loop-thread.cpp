@@ -66,6 +66,8 @@ class ServedConnection {
     auto scope = kj::refcounted<CountedScope>(server.registry);
     scope->openFilesLimit = OPEN_FILES_LIMIT;
     scope->uploadsLimit = UPLOADS_LIMIT;
+    scope->subscriptionsLimit = SUBSCRIPTIONS_LIMIT;
+    scope->timer = &timer;
     scope->grantId = "owner";
     scope->shuttingDown = server.draining;
     auto authentication = peer.isUnix                                             ? schema::Authentication::SAME_USER

@@ -21,6 +21,7 @@ namespace capstan::server {
 
 inline constexpr uint32_t OPEN_FILES_LIMIT = 256;  // for each connection
 inline constexpr uint32_t UPLOADS_LIMIT = 64;
+inline constexpr uint32_t SUBSCRIPTIONS_LIMIT = 64;
 inline constexpr uint32_t EXTRA_CONNECTIONS = 16;  // beyond the limit, to be told that it is reached
 
 // The connections that are open, and what those that have ended have moved. Thread-safe.
@@ -57,7 +58,7 @@ class ConnectionRegistry {
     ConnectionRegistry& registry;
   };
   struct Held {
-    uint32_t openFiles = 0, uploads = 0, downloads = 0;
+    uint32_t openFiles = 0, uploads = 0, downloads = 0, subscriptions = 0;
   };
   Held held() const;
 
