@@ -1,10 +1,11 @@
-# Installs the client library with its headers, and the files by which others find it: a CMake package, so that
-# find_package(capstan) gives capstan::client, and capstan-client.pc for pkg-config. Component "development"; the program
+# Installs the client library and the synchroniser with their headers, and the files by which others find them: a CMake
+# package, so that find_package(capstan) gives capstan::client and capstan::sync, and capstan-client.pc for pkg-config. Component "development"; the program
 # itself is installed where it is made.
 include(CMakePackageConfigHelpers)
 
 set(CAPSTAN_CMAKE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/capstan)
 set(CAPSTAN_CLIENT_LIBRARIES capstan-client capstan-rpc capstan-base capstan-schema)
+set(CAPSTAN_SYNC_LIBRARIES capstan-sync capstan-sync-core capstan-storage)
 
 # The log is written with spdlog, which users of the library neither see nor need the headers of: only its shared library
 # has to be there, and is linked by the name that programs load it by.
@@ -26,15 +27,17 @@ target_link_libraries(capstan-base INTERFACE $<INSTALL_INTERFACE:${CAPSTAN_LINK_
                                              $<INSTALL_INTERFACE:${CAPSTAN_LINK_FMT}>)
 target_compile_features(capstan-base INTERFACE cxx_std_20)
 
-install(TARGETS ${CAPSTAN_CLIENT_LIBRARIES} EXPORT capstanTargets
+install(TARGETS ${CAPSTAN_CLIENT_LIBRARIES} ${CAPSTAN_SYNC_LIBRARIES} EXPORT capstanTargets
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
 install(EXPORT capstanTargets NAMESPACE capstan:: DESTINATION ${CAPSTAN_CMAKE_DIR} COMPONENT development)
 
 install(DIRECTORY src/base src/rpc DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/capstan COMPONENT development
   FILES_MATCHING PATTERN *.h)
 install(FILES src/client/blocking-client.h src/client/client.h src/client/compute.h
-  src/client/transfer-types.h
+  src/client/transfer-types.h src/client/watch.h
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/capstan/client COMPONENT development)
+install(FILES src/sync/ignore.h src/sync/node.h src/sync/plan.h src/sync/safety.h src/sync/service.h src/sync/state.h
+  DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/capstan/sync COMPONENT development)
 install(FILES ${CAPSTAN_SCHEMA_HEADERS} schema/common.capnp schema/files.capnp schema/compute.capnp schema/gateway.capnp
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/capstan/schema COMPONENT development)
 
