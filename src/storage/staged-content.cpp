@@ -89,17 +89,28 @@ Status StagedContent::append(const std::vector<Piece>& pieces) {
 }
 
 Status StagedContent::store(const Piece& piece) {
-  if (piece.zeros > uint64_t(INT64_MAX) - position) return failed(EFBIG);
-  if (piece.zeros > 0) {
-    position += piece.zeros;
-    zeros = std::min(zeros, MAX_RUNNING_ZEROS + 1) + piece.zeros;
-    if (zeros <= MAX_RUNNING_ZEROS) running.updateZeros(piece.zeros);
-  }
-  if (piece.bytes.size() == 0) return okStatus();
-  if (!writeAt(file->fd(), piece.bytes.begin(), piece.bytes.size(), position)) return failed(errno);
-  position += piece.bytes.size();
+  if (piece.copyCount > 0) return copy(piece.copyFrom, piece.copyCount);
+  Status status = storeZeros(piece.zeros);
+  if (!status.ok() || piece.bytes.size() == 0) return status;
+  return storeBytes(asView(piece.bytes));
+}
+
+bool StagedContent::tooManyZeros() const { return zeros > MAX_RUNNING_ZEROS; }
+
+Status StagedContent::storeZeros(uint64_t count) {
+  if (count > uint64_t(INT64_MAX) - position) return failed(EFBIG);
+  if (count == 0) return okStatus();
+  position += count;
+  zeros = std::min(zeros, MAX_RUNNING_ZEROS + 1) + count;
+  if (!tooManyZeros()) running.updateZeros(count);
+  return okStatus();
+}
+
+Status StagedContent::storeBytes(std::string_view bytes) {
+  if (!writeAt(file->fd(), bytes.data(), bytes.size(), position)) return failed(errno);
+  position += bytes.size();
   length = position;
-  if (zeros <= MAX_RUNNING_ZEROS) running.update(asView(piece.bytes));
+  if (!tooManyZeros()) running.update(bytes);
   return okStatus();
 }
 
@@ -122,7 +133,7 @@ Result<bool> StagedContent::checkStep(const ContentCheck& expected) {
   }
   if (expected.algorithm == DigestAlgorithm::UNSET) return true;
   std::string found;
-  if (expected.algorithm == DigestAlgorithm::XXH3 && zeros <= MAX_RUNNING_ZEROS) {
+  if (expected.algorithm == DigestAlgorithm::XXH3 && !tooManyZeros()) {
     found = running.digest();
   } else {
     if (!check) {

@@ -15,16 +15,21 @@
 
 namespace capstan::storage {
 
-// What one call brought: bytes, or so many zeros.
+// What one call brought: bytes, or so many zeros, or so many bytes of the base file.
 struct Piece {
   kj::Array<kj::byte> bytes;
   uint64_t zeros = 0;
+  uint64_t copyFrom = 0;
+  uint64_t copyCount = 0;
 };
 
 // Used by one thread at a time. All methods block, save the getters.
 class StagedContent {
  public:
   explicit StagedContent(std::shared_ptr<StagedFile> file);
+
+  // The file that pieces may be copied from, open for reading, and the version that it has to keep.
+  void setBase(kj::AutoCloseFd fd, Version version);
 
   // Takes up what is in the file already, for a resumed upload: reads it once for the hash. Goes on for a slice; true
   // when done.
@@ -47,6 +52,14 @@ class StagedContent {
 
  private:
   Status store(const Piece& piece);
+  Status storeZeros(uint64_t count);
+  Status storeBytes(std::string_view bytes);
+  // base-range.cpp
+  Status copy(uint64_t from, uint64_t count);
+  Status copyData(uint64_t from, uint64_t count);
+  bool tooManyZeros() const;  // to be hashed as they come
+  bool share(uint64_t from, uint64_t count);
+  Status checkBase(uint64_t end);
   void startWriteBack();
   Result<bool> hashStep(Hasher& hasher);
   Status failed(int number);
@@ -60,6 +73,9 @@ class StagedContent {
   uint64_t zeros = 0;
   std::optional<Hasher> check;  // of what is read again, for a digest that `running` cannot give
   std::optional<Error> failure;
+  kj::AutoCloseFd base;
+  Version baseVersion;
+  bool shares = true;  // the file system may share blocks: not tried in vain yet
 };
 
 }  // namespace capstan::storage

@@ -1,5 +1,6 @@
 #include <capstan/server/files/file-store.h>
 
+#include <fcntl.h>
 #include <sys/statvfs.h>
 
 #include <cerrno>
@@ -11,8 +12,11 @@
 #include <capstan/rpc/outcome.h>
 #include <capstan/server/files/upload.h>
 #include <capstan/storage/copy-tree.h>
+#include <capstan/storage/mutation.h>
 #include <capstan/storage/mutations.h>
 #include <capstan/storage/place-file.h>
+#include <capstan/storage/run.h>
+#include <capstan/storage/version.h>
 
 namespace capstan::server::files {
 
@@ -50,7 +54,12 @@ kj::Promise<void> mutate(FolderState& folder, const ConnectionScope& scope, Cont
 Result<UploadTarget> targetOf(capnp::Data::Reader path, schema::UploadOptions::Reader options) {
   auto attributes = rpc::read(options.getAttributes());
   if (!attributes.ok()) return attributes.error();
-  return UploadTarget{textOf(path), rpc::read(options.getExpectation()), *attributes, options.getMakeParents()};
+  return UploadTarget{textOf(path),
+                      rpc::read(options.getExpectation()),
+                      *attributes,
+                      options.getMakeParents(),
+                      textOf(options.getBase()),
+                      textOf(options.getRun())};
 }
 
 // What can be known to fail before anything is sent. At commit all of it is looked at again, and counts.
@@ -96,8 +105,31 @@ struct Creation {
     uint64_t there = uint64_t(staged.st_size);
     if (expectedSize && *expectedSize > there) status = checkSpace(staging.fd(), *expectedSize - there, target.path);
     if (!status.ok()) return status.error();
-    return std::make_shared<StagedContent>(std::move(*file));
+    auto content = std::make_shared<StagedContent>(std::move(*file));
+    status = target.base.empty() ? okStatus() : openBase(root, *content);
+    if (!status.ok()) return status.error();
+    return content;
   }
+
+ private:
+  // A symlink is not followed: what it points to has another version than itself.
+  Status openBase(const Root& root, StagedContent& content) const {
+    auto fd = root.open(target.path, O_RDONLY, Follow::NO);
+    if (!fd.ok()) return fd.error();
+    struct stat status;
+    if (fstat(*fd, &status) < 0) return errorFromErrno(errno, "cannot open", target.path);
+    if (!S_ISREG(status.st_mode) || storage::versionOf(status) != target.base) {
+      return errorAt(ErrorCode::CONFLICT, target.path, "", " is not the version any more that the upload is based on");
+    }
+    content.setBase(kj::mv(*fd), target.base);
+    return okStatus();
+  }
+};
+
+// What a put needs when its turn comes.
+struct StagedPut {
+  std::shared_ptr<StagedFile> file;
+  std::shared_ptr<Run> run;
 };
 
 using Content = Result<std::shared_ptr<StagedContent>>;
@@ -191,14 +223,20 @@ kj::Promise<void> FileStoreServer::put(PutContext context) {
   auto content = textOf(params.getContent());
   context.releaseParams();
   return folder
-      .run([&staging = *folder.staging, target = *target, content = std::move(content), check = std::move(*check)]() {
-        return stageWhole(staging, target.path, target.attributes, content, check);
+      .run([&folder = folder, target = *target, content = std::move(content), check = std::move(*check),
+            client = scope->client]() -> Result<StagedPut> {
+        auto run = folder.runOf(target.run, client);
+        if (!run.ok()) return run.error();
+        auto file = stageWhole(*folder.staging, target.path, target.attributes, content, check);
+        if (!file.ok()) return file.error();
+        return StagedPut{std::move(*file), std::move(*run)};
       })
       .then([&folder = folder, target = std::move(*target),
-             ticket = kj::mv(ticket)](Result<std::shared_ptr<StagedFile>> file) mutable -> kj::Promise<Result<Entry>> {
-        if (!file.ok()) return Result<Entry>(file.error());
+             ticket = kj::mv(ticket)](Result<StagedPut> put) mutable -> kj::Promise<Result<Entry>> {
+        if (!put.ok()) return Result<Entry>(put.error());
         PlaceFile options{target.path, target.expectation, target.attributes, target.makeParents, false};
-        return folder.committer->submit(kj::mv(ticket), makePlaceFile(std::move(*file), std::move(options)));
+        return folder.submit(kj::mv(ticket), makePlaceFile(std::move(put->file), std::move(options)),
+                             std::move(put->run));
       })
       .then([context](Result<Entry> entry) mutable { answerEntry(context.getResults(), entry); });
 }

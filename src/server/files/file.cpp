@@ -9,6 +9,7 @@
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
 #include <capstan/server/files/cache.h>
+#include <capstan/server/files/file-chunks.h>
 #include <capstan/server/files/file-digest.h>
 #include <capstan/server/files/file-store.h>
 #include <capstan/server/files/stream.h>
@@ -224,6 +225,34 @@ kj::Promise<void> FileServer::digest(DigestContext context) {
         } else {
           rpc::setError(results.initOutcome(), digest.error());
         }
+      });
+}
+
+kj::Promise<void> FileServer::chunks(ChunksContext context) {
+  uint64_t offset = context.getParams().getOffset();
+  uint32_t max = context.getParams().getMaxChunks();
+  max = max == 0 ? MAX_CHUNKS : std::min(max, MAX_CHUNKS);
+  context.releaseParams();
+  if (slot.connection().shuttingDown) {
+    rpc::setError(context.getResults().initOutcome(), shuttingDownError());
+    return kj::READY_NOW;
+  }
+  return folder.run([file = file, offset, max]() { return readChunks(*file, offset, max); })
+      .then([context](Result<ChunkPage> page) mutable {
+        auto results = context.getResults();
+        if (!page.ok()) return rpc::setError(results.initOutcome(), page.error());
+        auto list = results.initChunks(uint(page->chunks.size()));
+        for (uint i = 0; i < list.size(); ++i) {
+          const Chunk& chunk = page->chunks[i];
+          list[i].setLength(chunk.length);
+          auto digest = list[i].initDigest(16);
+          for (uint j = 0; j < 8; ++j) {
+            digest[j] = kj::byte(chunk.high >> (56 - 8 * j));
+            digest[8 + j] = kj::byte(chunk.low >> (56 - 8 * j));
+          }
+        }
+        results.setAtEnd(page->atEnd);
+        rpc::write(results.initEntry(), page->entry);
       });
 }
 

@@ -1,4 +1,4 @@
-// File for one connection: a descriptor held open for reading, with stat, read, stream and digest.
+// File for one connection: a descriptor held open for reading, with stat, read, stream, digest and chunks.
 #pragma once
 
 #include <memory>
@@ -22,6 +22,7 @@ class FileServer final : public schema::File::Server {
   kj::Promise<void> read(ReadContext context) override;
   kj::Promise<void> stream(StreamContext context) override;
   kj::Promise<void> digest(DigestContext context) override;
+  kj::Promise<void> chunks(ChunksContext context) override;
 
  private:
   FolderState& folder;

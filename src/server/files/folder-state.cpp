@@ -12,6 +12,8 @@
 #include <capstan/server/files/listing.h>
 #include <capstan/server/files/noticing.h>
 #include <capstan/storage/committer.h>
+#include <capstan/storage/mutation.h>
+#include <capstan/storage/run.h>
 #include <capstan/storage/version.h>
 
 namespace capstan::server::files {
@@ -76,10 +78,24 @@ kj::Promise<kj::Maybe<std::string>> FolderState::localTree(ConnectionScope& scop
 
 FolderFigures FolderState::figures() const {
   auto commits = committer->figures();
-  FolderFigures figures{commits.commits, commits.flushes, commits.pending, trash->bytes(), cache->figures()};
+  FolderFigures figures{commits.commits, commits.flushes, commits.pending, trash->bytes(), cache->figures(), {}};
   auto means = noticing->means();
   figures.watch = {means.method, means.interval, means.partly};
   return figures;
+}
+
+Result<std::shared_ptr<Run>> FolderState::runOf(const std::string& id, const std::string& client) {
+  if (id.empty()) return std::shared_ptr<Run>();
+  return trash->begin(id, {}, client);
+}
+
+kj::Promise<Result<Entry>> FolderState::submit(Committer::Ticket ticket, std::unique_ptr<Mutation> mutation,
+                                               std::shared_ptr<Run> run) {
+  if (run == nullptr) return committer->submit(kj::mv(ticket), std::move(mutation));
+  std::vector<std::unique_ptr<Mutation>> one;
+  one.push_back(std::move(mutation));
+  return committer->submitAll(kj::mv(ticket), std::move(one), std::move(run))
+      .then([](std::vector<Result<Entry>> results) { return std::move(results[0]); });
 }
 
 Result<Entry> FolderState::entryOf(int fd, std::string_view path) const {

@@ -38,6 +38,12 @@ class FolderState final : public ServedFolder {
     return pool.run([hold = staging->hold(), job = std::forward<Func>(job)]() mutable { return job(); });
   }
 
+  // The run with this id, null for an empty one. May block.
+  Result<std::shared_ptr<Run>> runOf(const std::string& id, const std::string& client);
+  // Carries out one mutation as a part of the run, if there is one.
+  kj::Promise<Result<Entry>> submit(Committer::Ticket ticket, std::unique_ptr<Mutation> mutation,
+                                    std::shared_ptr<Run> run);
+
   // What `fd` (of any kind, O_PATH too) holds, as the entry at `path`: with `cached`, and a symlink's target. Errors
   // name the path. May block.
   Result<Entry> entryOf(int fd, std::string_view path) const;

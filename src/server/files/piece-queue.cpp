@@ -1,5 +1,6 @@
 #include <capstan/server/files/piece-queue.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include <capstan/rpc/outcome.h>
@@ -10,6 +11,9 @@ namespace {
 
 // Bytes taken beyond those of the running job before a sender has to wait. Twice as much is in memory at most.
 constexpr size_t WINDOW_BYTES = 1 << 20;
+
+// Copies take no memory, but time.
+constexpr uint64_t MAX_COPY_COUNTED = 256 << 10;
 
 template <typename List>
 void fulfillAll(List& list) {
@@ -37,6 +41,7 @@ kj::Promise<void> PieceQueue::addBytes(kj::ArrayPtr<const kj::byte> bytes) {
 
 kj::Promise<void> PieceQueue::add(Piece piece) {
   pendingBytes += piece.bytes.size() + sizeof(Piece);  // many tiny pieces count too
+  pendingBytes += std::min(piece.copyCount, MAX_COPY_COUNTED);
   if (zeros == Zeros::COUNT) pendingBytes += piece.zeros;
   pieces.push_back(kj::mv(piece));
   if (!running) {

@@ -85,6 +85,14 @@ kj::Promise<void> UploadServer::skip(SkipContext context) {
   return pieces.add(Piece{nullptr, context.getParams().getCount()});
 }
 
+kj::Promise<void> UploadServer::copyRange(CopyRangeContext context) {
+  KJ_IF_MAYBE (error, refusal()) {
+    return rpc::exceptionFromError(*error);
+  }
+  auto params = context.getParams();
+  return pieces.add(Piece{nullptr, 0, params.getOffset(), params.getCount()});
+}
+
 Error UploadServer::withPath(Error error) const {
   error.path = target.path;
   return error;
@@ -136,20 +144,28 @@ kj::Promise<Result<Entry>> UploadServer::store(Committer::Ticket ticket, Content
         return repeat(folder, slot.connection(),
                       [content = content, check = std::move(check)]() { return content->checkStep(check); });
       })
-      .then([this](Status status) -> kj::Promise<Result<bool>> {
-        if (status.ok()) {
-          return folder.run([content = content, attributes = target.attributes, &disk = folder.committer->disk()]() {
-            return content->seal(attributes, disk);
-          });
-        }
+      .then([this](Status status) -> kj::Promise<Result<Sealed>> {
+        if (status.ok()) return seal();
         Error error = status.error();
-        if (error.code != ErrorCode::CORRUPT) return Result<bool>(kj::mv(error));
-        return discardContent().then([error = kj::mv(error)](Status) { return Result<bool>(error); });
+        if (error.code != ErrorCode::CORRUPT) return Result<Sealed>(kj::mv(error));
+        return discardContent().then([error = kj::mv(error)](Status) { return Result<Sealed>(error); });
       })
-      .then([this, ticket = kj::mv(ticket)](Result<bool> flushed) mutable -> kj::Promise<Result<Entry>> {
-        if (!flushed.ok()) return Result<Entry>(flushed.error());
-        PlaceFile options{target.path, target.expectation, target.attributes, target.makeParents, *flushed};
-        return folder.committer->submit(kj::mv(ticket), makePlaceFile(content->stagedFile(), std::move(options)));
+      .then([this, ticket = kj::mv(ticket)](Result<Sealed> sealed) mutable -> kj::Promise<Result<Entry>> {
+        if (!sealed.ok()) return Result<Entry>(sealed.error());
+        PlaceFile options{target.path, target.expectation, target.attributes, target.makeParents, sealed->flushed};
+        auto mutation = makePlaceFile(content->stagedFile(), std::move(options));
+        return folder.submit(kj::mv(ticket), std::move(mutation), std::move(sealed->run));
+      });
+}
+
+kj::Promise<Result<UploadServer::Sealed>> UploadServer::seal() {
+  return folder.run(
+      [content = content, target = target, &folder = folder, client = slot.connection().client]() -> Result<Sealed> {
+        auto run = folder.runOf(target.run, client);
+        if (!run.ok()) return run.error();
+        auto flushed = content->seal(target.attributes, folder.committer->disk());
+        if (!flushed.ok()) return flushed.error();
+        return Sealed{*flushed, std::move(*run)};
       });
 }
 

@@ -28,6 +28,8 @@ struct UploadTarget {
   Expectation expectation;
   Attributes attributes;
   bool makeParents = false;
+  Version base;     // of which copyRange may take content; empty: of nothing
+  std::string run;  // that takes in what is overwritten; empty: none does
 };
 
 // Belongs to its connection's loop. The folder must outlive it.
@@ -47,6 +49,7 @@ class UploadServer final : public schema::Upload::Server {
   kj::Promise<void> end(EndContext context) override;
   kj::Promise<void> commit(CommitContext context) override;
   kj::Promise<void> discard(DiscardContext context) override;
+  kj::Promise<void> copyRange(CopyRangeContext context) override;
 
  private:
   enum class State { OPEN, COMMITTING, COMMITTED, DISCARDED };
@@ -55,6 +58,12 @@ class UploadServer final : public schema::Upload::Server {
   kj::Maybe<Error> refusal() const;
   Error withPath(Error error) const;
 
+  // What is ready to be put into its place.
+  struct Sealed {
+    bool flushed = false;
+    std::shared_ptr<Run> run;
+  };
+  kj::Promise<Result<Sealed>> seal();
   kj::Promise<Result<Entry>> store(Committer::Ticket ticket, ContentCheck check);
   kj::Promise<Status> discardContent();
 
