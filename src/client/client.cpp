@@ -154,6 +154,8 @@ kj::Promise<Result<TransferSummary>> Client::download(std::string remotePath, st
   return downloadPath(impl->links, std::move(remotePath), std::move(localPath), std::move(settings), progress);
 }
 
+kj::Promise<Status> Client::watch(WatchSettings settings) { return watchTree(impl->links, std::move(settings)); }
+
 kj::Promise<Result<Number>> Client::add(std::vector<Number> numbers) {
   return computeNumber(impl->links, originOf(Addition{std::move(numbers)}));
 }

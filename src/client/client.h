@@ -15,6 +15,7 @@
 #include <capstan/base/error.h>
 #include <capstan/client/compute.h>
 #include <capstan/client/transfer-types.h>
+#include <capstan/client/watch.h>
 #include <capstan/rpc/address.h>
 #include <capstan/schema/compute.capnp.h>
 #include <capstan/schema/gateway.capnp.h>
@@ -101,6 +102,9 @@ class Client {
                                               UploadSettings settings = {}, Progress* progress = nullptr);
   kj::Promise<Result<TransferSummary>> download(std::string remotePath, std::string localPath,
                                                 DownloadSettings settings = {}, Progress* progress = nullptr);
+
+  // Tells what changes on the server, until the promise is dropped: see watch.h.
+  kj::Promise<Status> watch(WatchSettings settings);
 
   // Computing: see compute.h, and schema/compute.capnp for what each computation does and its errors. Inputs that fit
   // into a message, and stored files, cost one round trip with login and all; dropping the promise stops the

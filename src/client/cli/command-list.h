@@ -18,6 +18,7 @@ Command mvCommand();
 Command cpCommand();
 Command rmCommand();
 Command digestCommand();
+Command watchCommand();
 Command syncCommand();
 Command conflictsCommand();
 Command explainCommand();
