@@ -39,7 +39,7 @@ Expectation expectationOf(const std::optional<Node>& expected, const RemoteStamp
   return {Expectation::Kind::VERSION, stamps.current(expected->stamp)};
 }
 
-Attributes attributesOf(const Node& node) {
+Attributes wireAttributesOf(const Node& node) {
   Attributes attributes;
   if (node.type != EntryType::SYMLINK) attributes.mode = node.mode;
   if (node.type != EntryType::DIRECTORY) attributes.mtime = node.mtime;
@@ -173,7 +173,7 @@ unsigned RemoteBatch::fillTask(capnp::List<schema::Operation>::Builder list, uns
     case Kind::MAKE_FOLDER: {
       auto step = to.initMakeDirectory();
       step.setPath(rpc::asData(path));
-      rpc::write(step.initAttributes(), attributesOf(operation.node));
+      rpc::write(step.initAttributes(), wireAttributesOf(operation.node));
       break;
     }
     case Kind::PUT: {
@@ -183,7 +183,7 @@ unsigned RemoteBatch::fillTask(capnp::List<schema::Operation>::Builder list, uns
       step.setContent(rpc::asData(fetched.bytes));
       auto settings = step.initOptions();
       rpc::write(settings.initExpectation(), expectation);
-      rpc::write(settings.initAttributes(), attributesOf(fetched.node));
+      rpc::write(settings.initAttributes(), wireAttributesOf(fetched.node));
       rpc::write(step.initCheck(), {fetched.bytes.size(), DigestAlgorithm::XXH3, fetched.node.digest});
       break;
     }
@@ -192,13 +192,13 @@ unsigned RemoteBatch::fillTask(capnp::List<schema::Operation>::Builder list, uns
       step.setPath(rpc::asData(path));
       step.setTarget(rpc::asData(operation.node.target));
       rpc::write(step.initExpectation(), expectation);
-      rpc::write(step.initAttributes(), attributesOf(operation.node));
+      rpc::write(step.initAttributes(), wireAttributesOf(operation.node));
       break;
     }
     case Kind::SET_METADATA: {
       auto step = to.initSetMetadata();
       step.setPath(rpc::asData(path));
-      rpc::write(step.initAttributes(), attributesOf(operation.node));
+      rpc::write(step.initAttributes(), wireAttributesOf(operation.node));
       rpc::write(step.initExpectation(), expectation);
       break;
     }
@@ -216,7 +216,7 @@ unsigned RemoteBatch::fillTask(capnp::List<schema::Operation>::Builder list, uns
       step.setTo(rpc::asData(path));
       rpc::write(step.initFromExpectation(), expectationOf(operation.sourceNode, stamps));
       rpc::write(step.initToExpectation(), expectation);
-      rpc::write(step.initAttributes(), attributesOf(operation.node));
+      rpc::write(step.initAttributes(), wireAttributesOf(operation.node));
       break;
     }
     case Kind::REMOVE: {

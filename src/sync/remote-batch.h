@@ -14,7 +14,7 @@ using Outcomes = std::vector<Result<Replica::Done>>;
 
 // What is at a path, as what a change of it expects.
 Expectation expectationOf(const std::optional<Node>& expected, const RemoteStamps& stamps);
-Attributes attributesOf(const Node& node);
+Attributes wireAttributesOf(const Node& node);
 
 // What an operation whose answer was lost comes to.
 Error unanswered(const Operation& operation, const Error& cause);

@@ -118,7 +118,7 @@ kj::Promise<Result<Replica::Done>> RemoteUpload::createAt(schema::FileStore::Cli
 void RemoteUpload::fill(schema::UploadOptions::Builder settings) const {
   Expectation expectation = expectationOf(operation.expected, stamps);
   rpc::write(settings.initExpectation(), expectation);
-  rpc::write(settings.initAttributes(), attributesOf(content->node()));
+  rpc::write(settings.initAttributes(), wireAttributesOf(content->node()));
   settings.setResumeKey(rpc::asData(resumeKey()));
   settings.getExpectedSize().setKnown(size());
   settings.setRun(rpc::asData(options.run));
