@@ -56,6 +56,7 @@ void moveAside(Draft& draft, const std::string& path) {
     draft.items[to].local = std::move(from.local);
     from.local.reset();
     draft.recordMoved(Side::LOCAL, old, to);
+    if (old != path) draft.eraseIfEmpty(old);
   }
   // What was agreed is neither's any more; save a folder of which only the inside was changed: that what is not changed
   // in it is missing here means that it was removed.

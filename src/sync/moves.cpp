@@ -29,11 +29,14 @@ class MoveFinder {
   const Stage stage;
   std::unordered_map<std::string, std::vector<std::string>> origins;  // paths by key, in tree order
   std::unordered_set<std::string> arrivals;                           // that have an origin by their key
+  std::unordered_map<std::string, size_t> awaited;                    // how many of them, by key
+  bool mayOverwriteAwaited = false;
 
   std::string keyOf(const Node& node, const Agreed* agreed) const;
   std::string originKey(const Item& item) const;
   std::string arrivalKey(const Item& item) const;
 
+  bool moveAll(const std::vector<std::string>& inOrder);
   // Where something was moved to this path: does it, and answers from where.
   std::optional<std::string> tryArrival(const std::string& to);
   bool canMove(const std::string& from, const Item& origin, const std::string& to, const Item& arrival);
@@ -87,9 +90,19 @@ bool MoveFinder::run() {
   if (origins.empty()) return false;
   std::vector<std::string> inOrder;
   for (const auto& [path, item] : draft.items) {
-    if (std::string key = arrivalKey(item); !key.empty() && origins.contains(key)) inOrder.push_back(path);
+    std::string key = arrivalKey(item);
+    if (key.empty() || !origins.contains(key)) continue;
+    inOrder.push_back(path);
+    ++awaited[key];
   }
   arrivals.insert(inOrder.begin(), inOrder.end());
+  if (moveAll(inOrder)) return true;
+  // Only rings are left: one of each is overwritten, and has to be sent.
+  mayOverwriteAwaited = true;
+  return moveAll(inOrder);
+}
+
+bool MoveFinder::moveAll(const std::vector<std::string>& inOrder) {
   bool found = false;
   for (const std::string& path : inOrder) {
     // What was moved away may have made place for something else, as with a.1 -> a.2 after a.2 -> a.3.
@@ -115,6 +128,7 @@ std::optional<std::string> MoveFinder::tryArrival(const std::string& to) {
     std::string from = paths[i];
     paths.erase(paths.begin() + i);
     arrivals.erase(to);
+    --awaited[candidates->first];
     move(from, to);
     return from;
   }
@@ -173,6 +187,10 @@ bool MoveFinder::mayReplace(const Item& arrival) const {
   const std::optional<Node>& there = arrival.on(target);
   if (!there) return draft.options.mode != Mode::TWO_WAY || !arrival.agreed;
   if (there->type == EntryType::DIRECTORY) return false;
+  // What is there may be on its way to somewhere else itself.
+  if (!mayOverwriteAwaited && arrival.agreed) {
+    if (auto others = awaited.find(originKey(arrival)); others != awaited.end() && others->second > 0) return false;
+  }
   return draft.options.mode != Mode::TWO_WAY || (arrival.agreed && !arrival.isChangedOn(target));
 }
 

@@ -147,9 +147,15 @@ void Sequence::remove() {
 
 // The sides do not depend on each other within one step, and are better served by few long stretches.
 void Sequence::join(std::vector<Operation> operations) {
-  std::stable_partition(operations.begin(), operations.end(),
-                        [](const Operation& operation) { return operation.side == Side::LOCAL; });
+  auto isLocal = [](const Operation& operation) { return operation.side == Side::LOCAL; };
+  if (!std::is_partitioned(operations.begin(), operations.end(), isLocal)) {
+    std::stable_partition(operations.begin(), operations.end(), isLocal);
+  }
   std::vector<Operation>& all = draft.plan.operations;
+  if (all.empty()) {
+    all = std::move(operations);
+    return;
+  }
   all.insert(all.end(), std::make_move_iterator(operations.begin()), std::make_move_iterator(operations.end()));
 }
 

@@ -62,15 +62,16 @@ bool makesSomething(const Operation& operation) {
 std::optional<SafetyStop> checkSafety(const Plan& plan, const Evidence& evidence) {
   uint64_t unexplained = withheldDeletions(plan);
   uint64_t deletions = plan.deletions + unexplained;
-  // A doubtful look is no matter of how many: what was not seen cannot be accepted.
+  bool isAccepted = evidence.acceptDeletes && *evidence.acceptDeletes == deletions;
   if (plan.deletions > 0) {
+    if (!isAccepted) {
+      if (auto stop = checkRoots(evidence, deletions)) return stop;
+      if (auto stop = checkAmount(evidence, deletions, plan.deletions)) return stop;
+    }
+    // A doubtful look is no matter of how many: what was not seen cannot be accepted.
     if (auto stop = checkLooks(evidence, plan.deletions)) return stop;
   }
-  if (evidence.acceptDeletes && *evidence.acceptDeletes == deletions) return std::nullopt;
-  if (plan.deletions > 0) {
-    if (auto stop = checkRoots(evidence, deletions)) return stop;
-    if (auto stop = checkAmount(evidence, deletions, plan.deletions)) return stop;
-  }
+  if (isAccepted) return std::nullopt;
   if (unexplained == 0) return std::nullopt;
   return SafetyStop{entries(unexplained) + " of which nobody knows since when they are there " +
                         (unexplained == 1 ? "stays" : "stay") + " for now; to remove " +

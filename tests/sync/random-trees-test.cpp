@@ -11,7 +11,7 @@
 namespace capstan::sync::model {
 namespace {
 
-constexpr uint64_t DEFAULT_CASES = 60'000;
+constexpr uint64_t DEFAULT_CASES = 25'000;
 
 uint64_t fromEnvironment(const char* name, uint64_t otherwise) {
   const char* text = std::getenv(name);
