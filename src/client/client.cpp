@@ -3,18 +3,13 @@
 #include <algorithm>
 
 #include <capstan/client/calls.h>
+#include <capstan/client/client-impl.h>
 #include <capstan/client/compute-calls.h>
 #include <capstan/client/fetch.h>
 #include <capstan/client/links.h>
 #include <capstan/client/transfers.h>
 
 namespace capstan::client {
-
-struct Client::Impl {
-  Links links;
-
-  Impl(kj::Network& network, kj::Timer& timer, Options options) : links(network, timer, std::move(options)) {}
-};
 
 Client::Client(kj::Network& network, kj::Timer& timer, Options options)
     : impl(kj::heap<Impl>(network, timer, std::move(options))) {}

@@ -15,6 +15,7 @@
 #include <capstan/base/error.h>
 #include <capstan/client/compute.h>
 #include <capstan/client/transfer-types.h>
+#include <capstan/client/trash.h>
 #include <capstan/client/watch.h>
 #include <capstan/rpc/address.h>
 #include <capstan/schema/compute.capnp.h>
@@ -105,6 +106,17 @@ class Client {
 
   // Tells what changes on the server, until the promise is dropped: see watch.h.
   kj::Promise<Status> watch(WatchSettings settings);
+
+  // The server's trash: see trash.h, and schema/files.capnp. Runs come with the latest first. Unknown runs are
+  // notFound; what has left the trash already is expired.
+  kj::Promise<Result<std::vector<Run>>> runs();
+  // Calls `onItem` for each thing that a run (empty: any) displaced at and below the path.
+  kj::Promise<Status> listTrash(std::string run, std::string path, std::function<void(TrashItem&&)> onItem);
+  kj::Promise<Result<UndoSummary>> undo(std::string run);
+  // Of the run, or of the latest that has it, to `to`, or where it was.
+  kj::Promise<Result<Entry>> restore(std::string run, std::string path, std::string to = {});
+  // What is older than so many nanoseconds; 0: all. Answers the bytes that were freed.
+  kj::Promise<Result<uint64_t>> emptyTrash(uint64_t olderThan = 0);
 
   // Computing: see compute.h, and schema/compute.capnp for what each computation does and its errors. Inputs that fit
   // into a message, and stored files, cost one round trip with login and all; dropping the promise stops the
