@@ -54,8 +54,8 @@ struct Cycle::Impl {
   // Kept from cycle to cycle: paths that were not brought into step, so that no look has to name them again; and
   // whether they are too many for that.
   PathSet again;
-  PathSet stubborn;  // folders that could not be removed because something that is not seen is in them
   bool wholeNext = false;
+  PathSet unsureRules;  // folders whose ignore files are changing
   std::optional<uint64_t> acceptDeletes;
 
   // Of the cycle under way.
@@ -82,6 +82,7 @@ struct Cycle::Impl {
   void makeThePlan();
   PlanOptions planOptions();
   void dropKept();
+  bool isInTheWay(const Difference& difference) const;
   bool checkPlan();
   void tellPlan();
   void finish();
@@ -97,6 +98,7 @@ struct Cycle::Impl {
   kj::Promise<bool> judgeLooks(Result<Replica::Look> local, Result<Replica::Look> remote, bool whole);
   bool judgeRoots(bool whole, bool& lookAgain);
   bool judgeRules(bool& lookAgain);
+  bool readRulesAgain();
   void forgetIgnored();
   void addAllAsGone(Side side);
   void keepForLater(const Changes& changes);
@@ -109,6 +111,9 @@ struct Cycle::Impl {
   kj::Promise<Result<std::string>> explainNodes(std::string path, std::optional<Node> local,
                                                 std::optional<Node> remote);
 };
+
+// Whether paths can be taken up by themselves in the next cycle; else everything is looked at.
+bool mayGoOneByOne(const PathSet& paths);
 
 // Whether an operation changes something that people can see.
 inline bool isVisible(const Operation& operation) {

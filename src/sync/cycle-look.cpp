@@ -29,6 +29,7 @@ SafetyStop missingRoot(Side side, const Error* error) {
 }  // namespace
 
 kj::Promise<bool> Cycle::Impl::look(bool whole) {
+  whole = readRulesAgain() || whole;
   Replica::LookOptions options;
   options.whole = whole;
   options.checkContent = this->options.checkContent;
@@ -109,13 +110,22 @@ void Cycle::Impl::addAllAsGone(Side side) {
     pass->on(side).changes.emplace((*reader)->path(), std::nullopt);
 }
 
+// Rules that were being changed while they were read are read again before each look, until they have come to rest.
+// Whether they are others now.
+bool Cycle::Impl::readRulesAgain() {
+  if (unsureRules.empty()) return false;
+  auto before = ignore.fingerprint();
+  for (auto& folder : unsureRules) ignore.forget(folder);
+  return ignore.fingerprint() != before;
+}
+
 // Whether what is ignored is what was ignored at the last run. Otherwise everything is looked at with the new rules,
 // and what appears by them is nobody's doing. False: the state could not be written.
 bool Cycle::Impl::judgeRules(bool& lookAgain) {
   bool touched = false;
   for (auto& [path, node] : pass->local.changes) {
     if (baseNameOf(path) != IGNORE_FILE || pass->lookedAgain) continue;
-    ignore.forget(parentOf(path));
+    unsureRules.insert(std::string(parentOf(path)));
     touched = true;
   }
   bool wholly = pass->local.whole && pass->remote.whole;
@@ -147,13 +157,15 @@ void Cycle::Impl::forgetIgnored() {
     changes.push_back(std::move(change));
   }
   if (changes.empty()) return;
-  auto status = state.apply(changes);
+  // Until a cycle is complete with these rules, every other one has to look at everything.
+  auto status = state.set("ignore-rules", "changing");
+  if (status.ok()) status = state.apply(changes);
   if (!status.ok()) pass->broken = status.error();
 }
 
 void Cycle::Impl::keepForLater(const Changes& changes) {
   for (auto& [path, node] : changes) again.insert(path);
-  if (again.size() <= 1000) return;
+  if (mayGoOneByOne(again)) return;
   again.clear();
   wholeNext = true;
 }

@@ -16,9 +16,6 @@ namespace {
 
 using Phase = ServiceStatus::Phase;
 
-// More than these are not looked at one by one in the next cycle: then everything is.
-constexpr size_t MAX_AGAIN = 1000;
-
 Error errorOf(const kj::Exception& exception) {
   bool broken = exception.getType() == kj::Exception::Type::DISCONNECTED;
   return Error{
@@ -28,6 +25,13 @@ Error errorOf(const kj::Exception& exception) {
 }
 
 }  // namespace
+
+// Not too many, and none with other rules of what is ignored, for which everything has to be looked at.
+bool mayGoOneByOne(const PathSet& paths) {
+  constexpr size_t MAX_AGAIN = 1000;
+  if (paths.size() > MAX_AGAIN) return false;
+  return std::none_of(paths.begin(), paths.end(), [](auto& path) { return baseNameOf(path) == IGNORE_FILE; });
+}
 
 Cycle::Impl::Impl(Replica& local, Replica& remote, State& state, IgnoreRules& ignore, CycleOptions options,
                   OnEvent onEvent)
@@ -98,25 +102,41 @@ kj::Promise<void> Cycle::Impl::planAndExecute() {
   });
 }
 
-// Extras that were told once and are left alone: they are not told in each run. They come into play where something
-// happens to the folder that they are in, or at their own path on the other side.
+// What is left alone and was told of once is not told in each run: extras that nobody can explain, and folders that
+// could not be removed because something ignored is in them. They come into play again where something is at their path
+// on the other side, or where something happens in them.
 void Cycle::Impl::dropKept() {
+  auto& differences = pass->differences;
   auto isUnread = [this](const Difference& difference) { return pass->unread.count(difference.path) > 0; };
-  if (!pass->unread.empty()) std::erase_if(pass->differences, isUnread);
-  if (acceptDeletes || options.mode == Mode::TWO_WAY) return;
-  Side target = options.mode == Mode::PUSH ? Side::REMOTE : Side::LOCAL;
-  std::vector<Difference> rest;
-  std::string busy;
-  for (auto& difference : pass->differences) {
-    bool below = !busy.empty() && isWithin(difference.path, busy);
-    bool extra = !difference.agreed && difference.on(target) && !difference.on(other(target));
-    if (extra && !below && state.isKept(difference.path)) continue;
-    rest.push_back(std::move(difference));
-    if (!below) busy.clear();
-    bool folder = rest.back().on(other(target)) && rest.back().on(other(target))->type == EntryType::DIRECTORY;
-    if (!below && !folder) busy = rest.back().path;
+  if (!pass->unread.empty()) std::erase_if(differences, isUnread);
+  if (acceptDeletes) return;
+  std::vector<bool> drop(differences.size());
+  std::string_view busy;  // the last difference that stays, in the order from the end
+  for (size_t i = differences.size(); i-- > 0;) {
+    auto& difference = differences[i];
+    bool isAlone = difference.local.has_value() != difference.remote.has_value();
+    bool staysBelow = options.mode == Mode::TWO_WAY && !busy.empty() && isWithin(busy, difference.path);
+    drop[i] = isAlone && !staysBelow && state.isKept(difference.path);
+    if (!drop[i]) busy = difference.path;
   }
-  pass->differences = std::move(rest);
+  size_t kept = 0;
+  for (size_t i = 0; i < differences.size(); ++i)
+    if (!drop[i] || isInTheWay(differences[i])) {
+      if (kept != i) differences[kept] = std::move(differences[i]);
+      ++kept;
+    }
+  differences.resize(kept);
+}
+
+// Whether the other side has something else where the folder of a kept path is.
+bool Cycle::Impl::isInTheWay(const Difference& difference) const {
+  Side without = difference.local ? Side::REMOTE : Side::LOCAL;
+  for (auto folder = parentOf(difference.path); !folder.empty(); folder = parentOf(folder)) {
+    auto& changes = (without == Side::LOCAL ? pass->local : pass->remote).changes;
+    auto found = changes.find(folder);
+    if (found != changes.end() && found->second) return found->second->type != EntryType::DIRECTORY;
+  }
+  return false;
 }
 
 PlanOptions Cycle::Impl::planOptions() {
@@ -276,7 +296,7 @@ void Cycle::Impl::keepUnresolved() {
     rest.erase(std::string());
   }
   bool trouble = pass->local.trouble || pass->remote.trouble;
-  wholeNext = rest.size() > MAX_AGAIN || pass->sawMoves || trouble || (pass->report.stop && pass->report.stop->wholly);
+  wholeNext = !mayGoOneByOne(rest) || pass->sawMoves || trouble || (pass->report.stop && pass->report.stop->wholly);
   pass->unread = rest;  // the cursor stays where it is as long as there are some
   again = wholeNext ? PathSet() : std::move(rest);
 }
@@ -295,6 +315,11 @@ void Cycle::Impl::remember() {
   keep("ignore-rules", ignore.fingerprint());
   if (didSomething || pass->firstRun) keep("last-run", std::to_string(options.now()));
   acceptDeletes.reset();
+  std::erase_if(unsureRules, [this](auto& folder) {
+    auto path = joinPath(folder, IGNORE_FILE);
+    return pass->local.changes.find(path) == pass->local.changes.end() &&
+           pass->remote.changes.find(path) == pass->remote.changes.end();
+  });
 }
 
 CycleReport Cycle::Impl::takeReport() {

@@ -114,6 +114,11 @@ kj::Promise<void> Execution::nextGroup() {
       holdBack(operation);
       continue;
     }
+    if (operation.kind == Kind::REMOVE && !changesLater(position) &&
+        coversBelow(left[indexOf(operation.side)], operation.path)) {
+      leaveStubborn(operation);
+      continue;
+    }
     if (isBlocked(operation)) {
       auto message = "not done, because what it depends on failed";
       fail(position, Error{ErrorCode::CONFLICT, message, operation.path});
@@ -184,7 +189,7 @@ void Execution::takeOne(size_t index, Done result) {
   if (operation.isConflict) noteConflict(operation);
   // Rules that come from the other side count from the next cycle on.
   if (operation.side == Side::LOCAL && baseNameOf(operation.path) == IGNORE_FILE) {
-    cycle.ignore.forget(parentOf(operation.path));
+    cycle.unsureRules.insert(std::string(parentOf(operation.path)));
     pass.sawMoves = true;
   }
   Event event;
@@ -197,15 +202,8 @@ void Execution::takeOne(size_t index, Done result) {
 
 void Execution::fail(size_t index, Error error) {
   auto& operation = operations[index];
-  if (operation.kind == Kind::REMOVE && error.code == ErrorCode::NOT_EMPTY) {
-    // Something that is ignored, or that nobody can explain, is in the folder: it stays. It may also be something that
-    // was made just now, so it is tried once more.
-    if (!cycle.stubborn.insert(operation.path).second) {
-      pass.recorded.insert(operation.path);
-      blocked[indexOf(operation.side)].insert(operation.path);
-      return;
-    }
-  }
+  if (operation.kind == Kind::REMOVE && error.code == ErrorCode::NOT_EMPTY && !changesLater(index))
+    return leaveStubborn(operation);
   pass.failed = true;
   if (error.code == ErrorCode::UNREACHABLE || error.code == ErrorCode::SHUTTING_DOWN) pass.broken = error;
   if (isOutOfRoom(error.code) && !outOfRoom) outOfRoom = error;
@@ -226,11 +224,20 @@ void Execution::fail(size_t index, Error error) {
     pass.report.failures.push_back({operation.path, std::move(error)});
 }
 
+// Something that is ignored is in the folder: it stays, and is not spoken of again until something happens to it.
+void Execution::leaveStubborn(const Operation& operation) {
+  auto status = cycle.state.setKept({operation.path}, true);
+  if (!status.ok()) pass.broken = status.error();
+  pass.recorded.insert(operation.path);
+  left[indexOf(operation.side)].insert(operation.path);
+}
+
 // Whether something that the operation needs has failed: at its path or above it, at its source, and of what is removed
 // below it too.
 bool Execution::isBlocked(const Operation& operation) const {
   auto& places = blocked[indexOf(operation.side)];
   if (coversAbove(places, operation.path)) return true;
+  if (left[indexOf(operation.side)].count(operation.path) > 0) return true;
   if (operation.kind == Kind::REMOVE && coversBelow(places, operation.path)) return true;
   auto side = sourceSide(operation);
   return side && coversAbove(blocked[indexOf(*side)], operation.source);

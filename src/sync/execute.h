@@ -35,6 +35,7 @@ class Execution {
   void take(const std::vector<size_t>& group, std::vector<Done> results);
   void takeOne(size_t index, Done result);
   void fail(size_t index, Error error);
+  void leaveStubborn(const Operation& operation);
   size_t endOfSlice(size_t from) const;
   bool isBlocked(const Operation& operation) const;
   bool isHeldBack(size_t index) const;
@@ -59,6 +60,7 @@ class Execution {
   std::unordered_map<std::string_view, Mention> mentions[2];
   ByPath<std::optional<Node>> latest[2];  // what is at paths that occur again, after what was done so far
   PathSet blocked[2];                     // where something failed
+  PathSet left[2];                        // folders that could not be removed
   std::optional<Error> outOfRoom;         // why deletions are not carried out any more
   size_t position = 0, sliceBegin = 0, sliceEnd = 0;
   std::vector<std::optional<Replica::Done>> done;  // of the slice

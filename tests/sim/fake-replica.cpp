@@ -114,6 +114,7 @@ Result<Replica::Look> FakeReplica::endLook(Looking& looking) {
   look.cursor = std::to_string(disk.epoch) + ":" + std::to_string(looking.journalEnd);
   position = looking.journalEnd;
   epoch = disk.epoch;
+  inTrouble = look.trouble.has_value();
   if (!disk.mounted) position.reset();
   scheduler.note(disk.name + " look: " + std::to_string(look.changes.size()) + (look.whole ? " of all" : ""));
   return std::move(look);
@@ -163,6 +164,7 @@ kj::Promise<std::vector<Result<Replica::Done>>> FakeReplica::apply(std::vector<O
   auto applying =
       kj::heap<Applying>(Applying{std::move(operations), kj::downcast<FakeReplica>(from), options.onMoved, {}, false});
   auto& at = *applying;
+  otherInTrouble = at.from.inTrouble;
   return scheduler.pause()
       .then([this, &at]() { return applyNext(at); })
       .then([this]() { return scheduler.pause(); })
@@ -241,7 +243,8 @@ Result<Replica::Done> FakeReplica::carryOut(const Operation& operation) {
       break;
     }
     case Kind::REMOVE:
-      if (!mayRemove || (!mayNotRemove.empty() && isWithin(path, mayNotRemove) && path != mayNotRemove))
+      if (!mayRemove ||
+          (!mayNotRemove.empty() && otherInTrouble && isWithin(path, mayNotRemove) && path != mayNotRemove))
         scheduler.complain("removed on doubtful evidence: " + line);
       if (disk.hasChildren(path)) {
         scheduler.note(line + ": not empty");

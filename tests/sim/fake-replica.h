@@ -58,6 +58,7 @@ class FakeReplica final : public Replica {
   const Side side;
   std::optional<size_t> position;  // in the disk's journal, up to which this one has looked
   uint64_t epoch = 0;
+  bool inTrouble = false, otherInTrouble = false;  // the last look did not see everything
 };
 
 }  // namespace capstan::sync::sim
