@@ -1,4 +1,6 @@
 // From what both sides tell to what the planner thinks about; and which contents must be known for that.
+#include <unordered_map>
+
 #include <capstan/sync/compare.h>
 #include <capstan/sync/plan.h>
 
@@ -44,6 +46,28 @@ bool mayBeTheSame(const Difference& difference, const PlanOptions& options) {
   return local->mtime != remote->mtime || options.checkContent;
 }
 
+// Of files that are gone from a side, and had a stamp too young to be trusted: by identity.
+using Doubtful = std::unordered_map<uint64_t, const Node*>;
+
+Doubtful doubtfulOn(Side side, const std::vector<Difference>& differences) {
+  Doubtful doubtful;
+  for (const Difference& difference : differences) {
+    if (!difference.agreed || difference.on(side) || agreedDigest(*difference.agreed).empty()) continue;
+    const Node& before = difference.agreed->on(side);
+    bool isFile = before.type == EntryType::FILE && before.size > 0;
+    if (isFile && !before.settled && before.identity != 0) doubtful.emplace(before.identity, &before);
+  }
+  return doubtful;
+}
+
+// Whether it is probably one of those, under another name.
+bool isDoubtfulMove(const Difference& difference, Side side, const Doubtful& doubtful) {
+  const std::optional<Node>& now = difference.on(side);
+  if (doubtful.empty() || !now || difference.agreed || now->type != EntryType::FILE) return false;
+  auto before = doubtful.find(now->identity);
+  return before != doubtful.end() && before->second->size == now->size && before->second->mtime == now->mtime;
+}
+
 }  // namespace
 
 std::vector<Difference> differencesOf(const Changes& local, const Changes& remote,
@@ -66,10 +90,13 @@ std::vector<Difference> differencesOf(const Changes& local, const Changes& remot
 
 DigestsWanted digestsWanted(const std::vector<Difference>& differences, const PlanOptions& options) {
   DigestsWanted wanted;
+  const Doubtful doubtful[] = {doubtfulOn(Side::LOCAL, differences), doubtfulOn(Side::REMOTE, differences)};
   for (const Difference& difference : differences) {
     bool both = mayBeTheSame(difference, options);
     auto isWanted = [&](Side side) {
-      return (both || isProbablyAsAgreed(difference, side)) && difference.on(side)->digest.empty();
+      bool isWorthIt = both || isProbablyAsAgreed(difference, side) ||
+                       isDoubtfulMove(difference, side, doubtful[side == Side::LOCAL ? 0 : 1]);
+      return isWorthIt && difference.on(side)->digest.empty();
     };
     if (isWanted(Side::LOCAL)) wanted.local.push_back(difference.path);
     if (isWanted(Side::REMOTE)) wanted.remote.push_back(difference.path);
