@@ -27,19 +27,8 @@ class CopyFinder {
   std::vector<Copy> ordered;
 
   std::optional<Copy> copyFor(const std::string& path, const Item& item) const;
-  bool isCleared(const std::string& path, Side side) const;
   void visit(size_t first);
 };
-
-// Whether it goes, or something above it, to make room for another type, before copies could be made.
-bool CopyFinder::isCleared(const std::string& path, Side side) const {
-  for (std::string at = path; !at.empty(); at = parentOf(at)) {
-    const Item* item = draft.find(at);
-    if (item == nullptr) return false;
-    if (item->decision.kind == Decision::Kind::REPLACE && item->decision.side == side) return true;
-  }
-  return false;
-}
 
 std::optional<Copy> CopyFinder::copyFor(const std::string& path, const Item& item) const {
   const Decision& decision = item.decision;
@@ -57,7 +46,7 @@ std::optional<Copy> CopyFinder::copyFor(const std::string& path, const Item& ite
     if (auto agreed = draft.options.agreedAt(original)) there = agreed->on(decision.side);
   }
   if (!there || there->type != EntryType::FILE || there->size != node.size) return std::nullopt;
-  if (!canBeMadeEarly(draft, path, decision.side) || isCleared(source, decision.side)) return std::nullopt;
+  if (!canBeMadeEarly(draft, path, decision.side)) return std::nullopt;
   return Copy{path, source, std::move(*there)};
 }
 

@@ -238,6 +238,29 @@ TEST_F(PlanMoves, AFolderStaysWritableUntilEverythingIsInIt) {
   EXPECT_THAT(operations(), ElementsAre("remote make-folder a", "remote put a/f", "remote set-metadata a"));
 }
 
+TEST_F(PlanMoves, FoldersAreClosedFromTheInsideToTheOutside) {
+  folder("a");
+  folder("a/b");
+  file("a/b/f");
+  world.setMode(Side::LOCAL, "a", 0444);
+  world.setMode(Side::LOCAL, "a/b", 0555);
+  EXPECT_THAT(operations(), ElementsAre("remote make-folder a", "remote make-folder a/b", "remote put a/b/f",
+                                        "remote set-metadata a/b", "remote set-metadata a"));
+}
+
+TEST_F(PlanMoves, ACopyIsMadeBeforeItsSourceMakesRoom) {
+  copyKnownContents();
+  folder("a");
+  file("a/f");
+  world.agreeAboutAll();
+  world.copy(Side::LOCAL, "a/f", "b");
+  world.copy(Side::LOCAL, "a/f", "c");
+  world.remove(Side::LOCAL, "a");
+  file("a");
+  EXPECT_THAT(operations(),
+              ElementsAre("remote move b from a/f", "remote copy c from b", "remote remove a", "remote put a"));
+}
+
 TEST_F(PlanMoves, WhatNobodyCanExplainStaysWithTheFoldersAboveIt) {
   file("f");
   world.makeFolder(Side::REMOTE, "a");
