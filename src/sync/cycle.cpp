@@ -308,6 +308,10 @@ void Cycle::Impl::remember() {
     auto status = state.set(name, value);
     if (!status.ok()) pass->report.error = status.error();
   };
+  if (readRulesAgain()) {
+    wholeNext = true;
+    return;
+  }
   bool didSomething = pass->report.didSomething();
   keep("cursor", pass->remote.cursor);
   keep("local-root", pass->local.root);

@@ -114,11 +114,12 @@ kj::Promise<void> Execution::nextGroup() {
       holdBack(operation);
       continue;
     }
-    if (operation.kind == Kind::REMOVE && !changesLater(position) &&
-        coversBelow(left[indexOf(operation.side)], operation.path)) {
-      leaveStubborn(operation);
+    auto& stay = left[indexOf(operation.side)];
+    if (operation.kind == Kind::REMOVE && coversBelow(stay, operation.path)) {
+      leaveStubborn(position);
       continue;
     }
+    if (stay.count(operation.path) > 0) continue;
     if (isBlocked(operation)) {
       auto message = "not done, because what it depends on failed";
       fail(position, Error{ErrorCode::CONFLICT, message, operation.path});
@@ -202,8 +203,7 @@ void Execution::takeOne(size_t index, Done result) {
 
 void Execution::fail(size_t index, Error error) {
   auto& operation = operations[index];
-  if (operation.kind == Kind::REMOVE && error.code == ErrorCode::NOT_EMPTY && !changesLater(index))
-    return leaveStubborn(operation);
+  if (operation.kind == Kind::REMOVE && error.code == ErrorCode::NOT_EMPTY) return leaveStubborn(index);
   pass.failed = true;
   if (error.code == ErrorCode::UNREACHABLE || error.code == ErrorCode::SHUTTING_DOWN) pass.broken = error;
   if (isOutOfRoom(error.code) && !outOfRoom) outOfRoom = error;
@@ -224,12 +224,21 @@ void Execution::fail(size_t index, Error error) {
     pass.report.failures.push_back({operation.path, std::move(error)});
 }
 
-// Something that is ignored is in the folder: it stays, and is not spoken of again until something happens to it.
-void Execution::leaveStubborn(const Operation& operation) {
+// Something that is ignored is in the folder: it stays, and is not spoken of again until something happens to it; but
+// that nothing can take its place is told.
+void Execution::leaveStubborn(size_t index) {
+  auto& operation = operations[index];
+  left[indexOf(operation.side)].insert(operation.path);
+  if (changesLater(index)) {
+    pass.held = true;
+    Withheld withheld{operation.path, operation.side, "something ignored is in the folder that is to be replaced",
+                      false};
+    pass.report.withheld.push_back(std::move(withheld));
+    return;
+  }
   auto status = cycle.state.setKept({operation.path}, true);
   if (!status.ok()) pass.broken = status.error();
   pass.recorded.insert(operation.path);
-  left[indexOf(operation.side)].insert(operation.path);
 }
 
 // Whether something that the operation needs has failed: at its path or above it, at its source, and of what is removed
@@ -237,7 +246,6 @@ void Execution::leaveStubborn(const Operation& operation) {
 bool Execution::isBlocked(const Operation& operation) const {
   auto& places = blocked[indexOf(operation.side)];
   if (coversAbove(places, operation.path)) return true;
-  if (left[indexOf(operation.side)].count(operation.path) > 0) return true;
   if (operation.kind == Kind::REMOVE && coversBelow(places, operation.path)) return true;
   auto side = sourceSide(operation);
   return side && coversAbove(blocked[indexOf(*side)], operation.source);

@@ -35,7 +35,7 @@ class Execution {
   void take(const std::vector<size_t>& group, std::vector<Done> results);
   void takeOne(size_t index, Done result);
   void fail(size_t index, Error error);
-  void leaveStubborn(const Operation& operation);
+  void leaveStubborn(size_t index);
   size_t endOfSlice(size_t from) const;
   bool isBlocked(const Operation& operation) const;
   bool isHeldBack(size_t index) const;
