@@ -13,9 +13,20 @@ constexpr uint64_t FETCHED_BYTES = 8 << 20;  // waiting to be sent, at most
 constexpr size_t OPERATIONS_IN_MESSAGE = 64;
 constexpr uint64_t BYTES_IN_MESSAGE = 256 << 10;
 
+constexpr size_t MAX_LABEL_BYTES = 200;
+
 using Kind = Operation::Kind;
 
 bool isFolder(const std::optional<Node>& node) { return node && node->type == EntryType::DIRECTORY; }
+
+// What the server takes for a label; cut before a character, not within one.
+std::string shortened(std::string label) {
+  if (label.size() <= MAX_LABEL_BYTES) return label;
+  size_t end = MAX_LABEL_BYTES;
+  while (end > 0 && (static_cast<unsigned char>(label[end]) & 0xc0) == 0x80) --end;
+  label.resize(end);
+  return label;
+}
 
 // A folder gives way to something else only by being removed, and the other way round.
 bool removesFirst(const Operation& operation) {
@@ -66,7 +77,7 @@ kj::Promise<void> RemoteBatch::run() {
       .with<Unit>([this](schema::FileStore::Client& store) -> kj::Promise<Status> {
         auto request = store.beginRequest();
         request.initOptions().setRun(rpc::asData(options.run));
-        request.getOptions().setLabel(options.label.c_str());
+        request.getOptions().setLabel(shortened(options.label).c_str());
         // An error in the answer is told by every call on the batch too.
         batch = request.send().getBatch();
         return sendAll().then([this]() { return commit(); }).then([]() -> Status { return okStatus(); });

@@ -146,12 +146,13 @@ std::string operationAsJson(const char* event, const sync::Operation& operation,
   return json.endObject().text();
 }
 
-std::string cycleLine(const sync::CycleReport& report) {
+std::string cycleLine(const sync::CycleReport& report, sync::Mode mode) {
   sync::CycleReport done = report;
   done.stop.reset();
   done.error.reset();
   std::string line = done.summary();
-  if (!report.run.empty() && !report.planned) line += "; undo with: capstan undo " + toHex(report.run);
+  bool canUndo = !report.run.empty() && !report.planned && mode != sync::Mode::PULL;
+  if (canUndo) line += "; undo with: capstan undo " + toHex(report.run);
   return line;
 }
 

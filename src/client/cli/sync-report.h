@@ -19,8 +19,9 @@ std::string operationLine(const sync::Operation& operation);
 // {"event":"planned"|"operation","operation":"send","side":"server","path",...}; `error` null where it succeeded.
 std::string operationAsJson(const char* event, const sync::Operation& operation, const Error* error);
 
-// "3 files sent (1.2 MiB), 1 moved in 40 ms; undo with: capstan undo 0f..."; what stopped it is told elsewhere.
-std::string cycleLine(const sync::CycleReport& report);
+// "3 files sent (1.2 MiB), 1 moved in 40 ms; undo with: capstan undo 0f..."; what stopped it is told elsewhere. Only
+// what was done at the server can be undone there.
+std::string cycleLine(const sync::CycleReport& report, sync::Mode mode);
 std::string cycleAsJson(const sync::CycleReport& report);
 
 // {"event":NAME,"text",...}.

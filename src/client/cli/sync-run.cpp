@@ -42,7 +42,7 @@ int SyncRun::finish(const sync::CycleReport& report) {
   if (context.output.json()) {
     context.output.line(cycleAsJson(report));
   } else if (!context.output.quiet() && !report.error) {
-    context.output.line(cycleLine(report));
+    context.output.line(cycleLine(report, wish.options.mode));
   }
   tellTroubles(report);
   return exitStatusOf(report);
@@ -115,7 +115,8 @@ void SyncRun::onCycleEnded(const sync::CycleReport& report) {
   if (context.output.json()) {
     if (worthTelling) context.output.line(cycleAsJson(report));
   } else if (report.didSomething() && !context.output.quiet()) {
-    context.output.line(timeOfDay(report.began + int64_t(report.duration)) + " " + cycleLine(report));
+    context.output.line(timeOfDay(report.began + int64_t(report.duration)) + " " +
+                        cycleLine(report, wish.options.mode));
   }
   tellTroubles(report);
 }
