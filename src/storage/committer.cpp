@@ -20,7 +20,6 @@ namespace capstan::storage {
 namespace {
 
 constexpr size_t MAX_ROUND = 4096;
-constexpr size_t MAX_TOUCHED = 256;  // descriptors of touched folders held at once
 // So many mutations of one batch are carried out before those of others have their turn: some milliseconds.
 constexpr size_t SLICE = 512;
 
@@ -254,7 +253,7 @@ struct Committer::Impl {
         ++applying;
         applying.notify_all();
       }
-      if (folders.pending() >= MAX_TOUCHED) folders.flush();
+      if (folders.isFull()) folders.flush();
     }
     if (work.ticket->run != nullptr) {
       round.enter(work, folders, work.trash);

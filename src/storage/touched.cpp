@@ -16,6 +16,13 @@ Touched::Touched(Disk& disk, int anyFd, bool trusted) : disk(disk), anyFd(anyFd)
 size_t Touched::add(kj::AutoCloseFd fd, bool wholeFileSystem) {
   struct stat status {};
   fstat(fd, &status);
+  if (trusted && waiting.size() >= MAX_HELD && status.st_dev == device) {
+    if (!rest) {
+      rest = errors.size();
+      errors.push_back(0);
+    }
+    return *rest;
+  }
   Key key{status.st_dev, wholeFileSystem ? 0 : status.st_ino, wholeFileSystem};
   auto [found, isNew] = numbers.try_emplace(key, errors.size());
   if (isNew) {
@@ -36,6 +43,8 @@ void Touched::flush() {
     // Some file systems cannot flush a folder, and say so: then there is nothing to flush.
     if (result < 0 && errno != EINVAL) errors[item.number] = errno;
   }
+  if (rest && !covered) errors[*rest] = EIO;
+  rest.reset();
   waiting.clear();
   numbers.clear();
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <vector>
 
 #include <kj/io.h>
@@ -22,12 +23,15 @@ class Touched {
 
   // Flushes everything added since the last time: with one syncfs() where that is cheaper. Closes the descriptors.
   void flush();
-  size_t pending() const { return waiting.size(); }
+  // Whether so many descriptors are held that it has to be flushed now.
+  bool isFull() const { return !trusted && waiting.size() >= MAX_HELD; }
 
   // How the last flush of it ended; 0 or an errno.
   int errorOf(size_t number) const { return errors[number]; }
 
  private:
+  static constexpr size_t MAX_HELD = 256;
+
   struct Waiting {
     kj::AutoCloseFd fd;
     bool wholeFileSystem;
@@ -47,6 +51,7 @@ class Touched {
   std::vector<Waiting> waiting;
   std::map<Key, size_t> numbers;  // of those waiting
   std::vector<int> errors;
+  std::optional<size_t> rest;  // stands for all beyond those held, which one syncfs() is to cover
 };
 
 // So many flushes of single files or folders cost more than one of the whole file system does. Measured on ext4 (virtio

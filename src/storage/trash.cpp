@@ -50,7 +50,9 @@ uint64_t bytesIn(kj::AutoCloseFd folder, std::set<uint64_t>& seen, int depth = 0
       kj::AutoCloseFd inner(openat(folder, name.c_str(), OPEN_FOLDER));
       if (inner.get() >= 0 && depth < MAX_DEPTH) bytes += bytesIn(kj::mv(inner), seen, depth + 1);
     } else if (status.st_nlink == 1 || seen.insert(status.st_ino).second) {
-      bytes += uint64_t(status.st_blocks) * 512;
+      // Blocks may not be counted before they are written, nor in some file systems at all.
+      uint64_t blocks = uint64_t(status.st_blocks) * 512;
+      bytes += blocks > 0 ? blocks : std::min<uint64_t>(uint64_t(status.st_size), 4096);
     }
   }
   return bytes;
