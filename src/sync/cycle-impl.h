@@ -79,6 +79,7 @@ struct Cycle::Impl {
   kj::Promise<void> planAndExecute();
   kj::Promise<void> executePlan();
   void begin(const Request& request);
+  Status rememberRoots();
   void makeThePlan();
   PlanOptions planOptions();
   void dropKept();

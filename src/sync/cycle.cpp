@@ -110,11 +110,13 @@ void Cycle::Impl::dropKept() {
   auto isUnread = [this](const Difference& difference) { return pass->unread.count(difference.path) > 0; };
   if (!pass->unread.empty()) std::erase_if(differences, isUnread);
   if (acceptDeletes) return;
+  Side target = options.mode == Mode::PUSH ? Side::REMOTE : Side::LOCAL;  // of one-way modes
   std::vector<bool> drop(differences.size());
   std::string_view busy;  // the last difference that stays, in the order from the end
   for (size_t i = differences.size(); i-- > 0;) {
     auto& difference = differences[i];
     bool isAlone = difference.local.has_value() != difference.remote.has_value();
+    if (options.mode != Mode::TWO_WAY) isAlone = isAlone && difference.on(target).has_value();
     bool staysBelow = options.mode == Mode::TWO_WAY && !busy.empty() && isWithin(busy, difference.path);
     drop[i] = isAlone && !staysBelow && state.isKept(difference.path);
     if (!drop[i]) busy = difference.path;
@@ -222,7 +224,24 @@ void Cycle::Impl::tellPlan() {
   pass->report.openConflicts = state.conflicts().size();
 }
 
+// Which folders the first agreements are about has to be known before there are any: a folder that is not mounted is
+// noticed by that.
+Status Cycle::Impl::rememberRoots() {
+  for (Side side : {Side::LOCAL, Side::REMOTE}) {
+    auto name = side == Side::LOCAL ? "local-root" : "remote-root";
+    auto& now = pass->on(side);
+    if (!now.rootExists || now.root.empty() || !state.get(name).empty()) continue;
+    if (auto status = state.set(name, now.root); !status.ok()) return status;
+  }
+  return okStatus();
+}
+
 kj::Promise<void> Cycle::Impl::executePlan() {
+  if (auto status = rememberRoots(); !status.ok()) {
+    pass->broken = status.error();
+    finish();
+    return kj::READY_NOW;
+  }
   if (!pass->plan.operations.empty()) phase = Phase::APPLYING;
   if (operations > 0) {
     Event event;

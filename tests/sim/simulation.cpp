@@ -124,6 +124,7 @@ void Simulation::trouble() {
       client.running = nullptr;
       client.cycle = nullptr;
       client.state = State::inMemory();
+      stateWasLost = true;
       restart(client);
       break;
     case 4:

@@ -87,6 +87,8 @@ class Simulation final : public Scheduler {
   int64_t now = 1'700'000'000'000'000'000;
   bool noisy = true;
   bool twoWayOnly = true;
+  // Then files of equal size and time are taken to be equal, as at a first run: a stated policy.
+  bool stateWasLost = false;
   uint64_t tokens = 0;
   std::map<std::string, Token> live;
   FakeDisk server{"server"};
