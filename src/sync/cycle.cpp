@@ -308,7 +308,7 @@ void Cycle::Impl::keepUnresolved() {
   pass->unread.clear();
   if (pass->failed || pass->held || pass->broken) {
     for (auto& difference : pass->differences) {
-      if (pass->recorded.count(difference.path) || state.isKept(difference.path)) continue;
+      if (pass->recorded.count(difference.path)) continue;
       rest.insert(difference.path);
     }
     for (auto& failure : pass->report.failures) rest.insert(failure.path);
