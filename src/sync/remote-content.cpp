@@ -55,13 +55,16 @@ class RemoteContent final : public Content {
   const std::string path;
   schema::File::Client file;
   Node opened;
-  kj::Own<RemoteStream> stream;  // of all from the first byte, for who reads everything in order
-  bool streams = true;           // whether there may be one
-  Cut known;                     // what cut() has answered
+  kj::Own<RemoteStream> stream;                      // of all from the first byte, for who reads everything in order
+  bool streams = true;                               // whether there may be one
+  Cut known;                                         // what cut() gathers
+  std::vector<std::pair<uint64_t, uint64_t>> zeros;  // begin and end of what cut() has found to be zeros, in order
 
   bool isAtStream(uint64_t offset);
   kj::Promise<Status> readDirectly(uint64_t offset, char* buffer, size_t size);
   kj::Promise<Status> takeChunks(uint64_t offset);
+  void findZeros();
+  Extent extentByChunks(uint64_t offset) const;
 };
 
 // Whether what comes next is at the stream's place; who goes elsewhere reads ranges from then on.
@@ -102,7 +105,7 @@ kj::Promise<Status> RemoteContent::readDirectly(uint64_t offset, char* buffer, s
 
 kj::Promise<Result<Content::Extent>> RemoteContent::extentAt(uint64_t offset) {
   if (offset >= opened.size) return Result<Extent>(Extent{0, false});
-  if (!isAtStream(offset)) return Result<Extent>(Extent{opened.size - offset, false});
+  if (!isAtStream(offset)) return Result<Extent>(extentByChunks(offset));
   return stream->next().then([this, offset](Result<RemoteStream::Next>&& next) -> Result<Extent> {
     if (!next.ok()) return std::move(next).error();
     if (next->length == 0) return changed(path);
@@ -130,10 +133,33 @@ kj::Promise<Result<Content::Cut>> RemoteContent::cut(std::vector<Chunk>) {
           if (rpc::asView(response.getEntry().getVersion()) != opened.stamp) return changed(path);
           known.digest = rpc::asView(response.getDigest().getValue());
           opened.digest = known.digest;
+          findZeros();
           return std::move(known);
         });
       })
       .catch_([](kj::Exception&& exception) -> Result<Cut> { return RemotePlace::failureIn(kj::mv(exception)); });
+}
+
+// A hole is cut into chunks that are all the same; what they cover needs no reading.
+void RemoteContent::findZeros() {
+  static const std::string BLOCK(MAX_CHUNK_BYTES, '\0');
+  static const Chunk ZERO = chunkOf(std::string_view(BLOCK).substr(0, chunkLength(BLOCK)));
+  zeros.clear();
+  uint64_t offset = 0;
+  for (const Chunk& chunk : known.chunks) {
+    if (chunk == ZERO) {
+      if (zeros.empty() || zeros.back().second != offset) zeros.push_back({offset, offset});
+      zeros.back().second += chunk.length;
+    }
+    offset += chunk.length;
+  }
+}
+
+Content::Extent RemoteContent::extentByChunks(uint64_t offset) const {
+  auto next = std::partition_point(zeros.begin(), zeros.end(), [&](auto& range) { return range.second <= offset; });
+  if (next == zeros.end()) return {opened.size - offset, false};
+  if (offset < next->first) return {next->first - offset, false};
+  return {next->second - offset, true};
 }
 
 kj::Promise<Status> RemoteContent::takeChunks(uint64_t offset) {

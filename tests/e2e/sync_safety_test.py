@@ -1,6 +1,5 @@
 """Doubtful evidence never deletes: each case of the guard matrix, with exit status 5 and a way to go on."""
 
-import glob
 import os
 import re
 import shutil
@@ -118,13 +117,19 @@ class Guards(SyncTest):
         self.once("--accept-deletes", count)
         self.assertInStep()
 
+    def states(self):
+        """The files in which the client keeps what was agreed."""
+        found = []
+        for where, _, files in os.walk(self.home):
+            if os.path.basename(where) == "sync":
+                found += [os.path.join(where, name) for name in files]
+        self.assertTrue(found)
+        return found
+
     def test_a_lost_state_removes_nothing(self):
         self.once()
         os.unlink(self.here("d0", "f0"))
-        states = [path for path in glob.glob(os.path.join(self.home, "**", "sync", "**"), recursive=True)
-                  if os.path.isfile(path)]
-        self.assertTrue(states)
-        for path in states:
+        for path in self.states():
             os.unlink(path)
         self.stopped()
         self.assertTrue(os.path.exists(self.there("d0", "f0")))
@@ -132,11 +137,10 @@ class Guards(SyncTest):
     def test_a_damaged_state_removes_nothing(self):
         self.once()
         os.unlink(self.here("d0", "f0"))
-        for path in glob.glob(os.path.join(self.home, "**", "sync", "**"), recursive=True):
-            if os.path.isfile(path) and not path.endswith(("-wal", "-shm", ".lock")):
-                size = os.path.getsize(path)
-                with open(path, "wb") as file:
-                    file.write(os.urandom(size))
+        for path in self.states():
+            size = os.path.getsize(path)
+            with open(path, "wb") as file:
+                file.write(os.urandom(size))
         self.stopped()
         self.assertTrue(os.path.exists(self.there("d0", "f0")))
 

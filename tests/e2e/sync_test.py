@@ -136,9 +136,12 @@ class Push(SyncTest):
         self.write(self.here("build", "x"), b"3")
         self.write(self.here("sub", "build", "x"), b"4")
         self.write(self.here("not.log"), b"5")
+        others = {"other%d" % i for i in range(5)}
+        for name in others:
+            self.write(self.here(name), b"6")
         self.once("--exclude", "*.log")
         self.assertEqual(set(snapshot(self.there())),
-                         {".capstanignore", "keep.tmp", "sub", "sub/build", "sub/build/x"})
+                         {".capstanignore", "keep.tmp", "sub", "sub/build", "sub/build/x"} | others)
         self.write(self.there("b.tmp"), b"the server's")
         shutil.rmtree(self.here("sub"))
         self.write(self.there("sub", "c.tmp"), b"the server's")
@@ -328,15 +331,15 @@ class Continuous(SyncTest):
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         events = []
-        while not events or events[-1]["event"] != "cycle":
+        while not events or events[-1]["event"] != "started":
             events.append(json.loads(process.stdout.readline()))
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate()
-        kinds = [event["event"] for event in events]
-        self.assertIn("started", [*kinds, *[json.loads(line)["event"] for line in out.splitlines()]])
-        operations = [event for event in events if event["event"] == "operation"]
-        self.assertEqual([(one["operation"], one["path"], one["size"]) for one in operations], [("send", "a", 1)])
-        self.assertEqual(events[-1]["filesSent"], 1)
+        process.communicate()
+        self.assertEqual(process.returncode, 130)
+        self.assertEqual([event["event"] for event in events], ["operation", "cycle", "started"])
+        operation, cycle, _ = events
+        self.assertEqual((operation["operation"], operation["path"], operation["size"]), ("send", "a", 1))
+        self.assertEqual(cycle["filesSent"], 1)
 
 
 class Words(SyncTest):

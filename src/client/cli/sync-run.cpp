@@ -126,7 +126,9 @@ void SyncRun::tellTroubles(const sync::CycleReport& report) {
   std::string trouble;
   for (auto& failure : report.failures) trouble += failure.path + "\n" + failure.error.message + "\n";
   if (report.stop) trouble += report.stop->sentence + "\n";
-  if (report.error) trouble += report.error->message;
+  if (report.error) trouble += report.error->message + "\n";
+  for (auto& conflict : report.conflicts) trouble += conflict.kept + "\n";
+  for (auto& path : report.skipped) trouble += path + "\n";
   if (trouble == lastTrouble) return;
   lastTrouble = std::move(trouble);
   for (auto& failure : report.failures) {
