@@ -84,11 +84,12 @@ TEST_F(RemoteApply, OnlyTheVersionThatWasSeenIsReplaced) {
   apply({put("a", "one"), put("b", "one")});
   Node seen = nodeAt("a");
   write("a", "edited at the server");
-  auto done = apply({put("a", "two", seen), put("b", "two", nodeAt("b")), put("b", "three")});
+  auto done = apply({put("a", "two", seen), put("b", "two", nodeAt("b"))});
   ASSERT_FALSE(done[0].ok());
   EXPECT_EQ(done[0].error().code, ErrorCode::CONFLICT);
   EXPECT_EQ(read("a"), "edited at the server");
   EXPECT_TRUE(done[1].ok());
+  EXPECT_EQ(apply({put("b", "three")})[0].error().code, ErrorCode::EXISTS);
   EXPECT_EQ(read("b"), "two");
 }
 

@@ -41,6 +41,7 @@ class RemoteTest : public testing::Test {
     client::Options wanted;
     wanted.address = *rpc::parseAddress(serving.server->addresses().at(0).toString());
     wanted.token = serving.token();
+    wanted.retryFor = 0;
     client = kj::heap<client::Client>(serving.io.provider->getNetwork(), serving.io.provider->getTimer(), wanted);
     remote = newRemoteReplica(*client, serving.io.provider->getTimer(), {folder, watch, true});
   }
