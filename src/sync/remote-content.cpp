@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include <capstan/sync/remote-stream.h>
-
 namespace capstan::sync {
 
 namespace {
@@ -55,30 +53,18 @@ class RemoteContent final : public Content {
   const std::string path;
   schema::File::Client file;
   Node opened;
-  kj::Own<RemoteStream> stream;                      // of all from the first byte, for who reads everything in order
-  bool streams = true;                               // whether there may be one
   Cut known;                                         // what cut() gathers
   std::vector<std::pair<uint64_t, uint64_t>> zeros;  // begin and end of what cut() has found to be zeros, in order
+  bool hasZeros = false;                             // whether that is known
 
-  bool isAtStream(uint64_t offset);
   kj::Promise<Status> readDirectly(uint64_t offset, char* buffer, size_t size);
   kj::Promise<Status> takeChunks(uint64_t offset);
   void findZeros();
   Extent extentByChunks(uint64_t offset) const;
 };
 
-// Whether what comes next is at the stream's place; who goes elsewhere reads ranges from then on.
-bool RemoteContent::isAtStream(uint64_t offset) {
-  if (!streams) return false;
-  if (stream.get() == nullptr && offset == 0) stream = kj::heap<RemoteStream>(path, file);
-  streams = stream.get() != nullptr && stream->position() == offset;
-  if (!streams) stream = nullptr;
-  return streams;
-}
-
 kj::Promise<Status> RemoteContent::read(uint64_t offset, char* buffer, size_t size) {
   if (size == 0) return okStatus();
-  if (isAtStream(offset)) return stream->read(buffer, size);
   return readDirectly(offset, buffer, size);
 }
 
@@ -105,20 +91,19 @@ kj::Promise<Status> RemoteContent::readDirectly(uint64_t offset, char* buffer, s
 
 kj::Promise<Result<Content::Extent>> RemoteContent::extentAt(uint64_t offset) {
   if (offset >= opened.size) return Result<Extent>(Extent{0, false});
-  if (!isAtStream(offset)) return Result<Extent>(extentByChunks(offset));
-  return stream->next().then([this, offset](Result<RemoteStream::Next>&& next) -> Result<Extent> {
-    if (!next.ok()) return std::move(next).error();
-    if (next->length == 0) return changed(path);
-    // Pieces of data are only how it happens to come: data goes on until a hole is seen.
-    if (next->hole) return Extent{next->length, true};
-    return Extent{std::min(next->length, opened.size - offset), false};
-  });
+  if (hasZeros) return Result<Extent>(extentByChunks(offset));
+  // Reads tell nothing of holes; chunks do.
+  known = {};
+  return takeChunks(0)
+      .then([this, offset](Status&& taken) -> Result<Extent> {
+        if (!taken.ok()) return std::move(taken).error();
+        findZeros();
+        return extentByChunks(offset);
+      })
+      .catch_([](kj::Exception&& exception) -> Result<Extent> { return RemotePlace::failureIn(kj::mv(exception)); });
 }
 
 kj::Promise<Result<Content::Cut>> RemoteContent::cut(std::vector<Chunk>) {
-  // Ranges will be wanted.
-  streams = false;
-  stream = nullptr;
   auto request = file.digestRequest();
   request.setAlgorithm(schema::DigestAlgorithm::XXH3);
   auto digesting = request.send();
@@ -144,6 +129,7 @@ kj::Promise<Result<Content::Cut>> RemoteContent::cut(std::vector<Chunk>) {
 void RemoteContent::findZeros() {
   static const std::string BLOCK(MAX_CHUNK_BYTES, '\0');
   static const Chunk ZERO = chunkOf(std::string_view(BLOCK).substr(0, chunkLength(BLOCK)));
+  hasZeros = true;
   zeros.clear();
   uint64_t offset = 0;
   for (const Chunk& chunk : known.chunks) {

@@ -1,4 +1,4 @@
-// Reading files at the server: small ones whole in one round trip, large ones as a stream or range by range.
+// Reading files at the server: small ones whole in one round trip, large ones range by range.
 #pragma once
 
 #include <capstan/sync/remote-place.h>
