@@ -112,14 +112,18 @@ void Cycle::Impl::dropKept() {
   if (acceptDeletes) return;
   Side target = options.mode == Mode::PUSH ? Side::REMOTE : Side::LOCAL;  // of one-way modes
   std::vector<bool> drop(differences.size());
-  std::string_view busy;  // the last difference that stays, in the order from the end
+  std::string_view busy;     // the last difference that stays, in the order from the end
+  std::string_view dropped;  // the last that does not
   for (size_t i = differences.size(); i-- > 0;) {
     auto& difference = differences[i];
     bool isAlone = difference.local.has_value() != difference.remote.has_value();
     if (options.mode != Mode::TWO_WAY) isAlone = isAlone && difference.on(target).has_value();
     bool staysBelow = options.mode == Mode::TWO_WAY && !busy.empty() && isWithin(busy, difference.path);
-    drop[i] = isAlone && !staysBelow && state.isKept(difference.path);
-    if (!drop[i]) busy = difference.path;
+    // A folder of which nobody knows either, which only is there because of them.
+    bool holdsKept =
+        options.mode != Mode::TWO_WAY && !difference.agreed && !dropped.empty() && isWithin(dropped, difference.path);
+    drop[i] = isAlone && !staysBelow && (holdsKept || state.isKept(difference.path));
+    (drop[i] ? dropped : busy) = difference.path;
   }
   size_t kept = 0;
   for (size_t i = 0; i < differences.size(); ++i)
@@ -315,7 +319,10 @@ void Cycle::Impl::keepUnresolved() {
     rest.erase(std::string());
   }
   bool trouble = pass->local.trouble || pass->remote.trouble;
-  wholeNext = !mayGoOneByOne(rest) || pass->sawMoves || trouble || (pass->report.stop && pass->report.stop->wholly);
+  // Once the right folder is there again, nothing tells what was taken for a change in the wrong one.
+  bool otherRoot = pass->localRootReplaced || pass->remoteRootReplaced;
+  bool stopped = pass->report.stop && pass->report.stop->wholly;
+  wholeNext = !mayGoOneByOne(rest) || pass->sawMoves || trouble || otherRoot || stopped;
   pass->unread = rest;  // the cursor stays where it is as long as there are some
   again = wholeNext ? PathSet() : std::move(rest);
 }

@@ -106,7 +106,11 @@ kj::Promise<void> Execution::nextGroup() {
   for (; position < sliceEnd; ++position) {
     auto& operation = operations[position];
     if (!isVisible(operation)) {
-      done[position - sliceBegin] = Replica::Done{};
+      // What is agreed may be so only because of what comes before, as at the new place of something that was moved.
+      if (isBlocked(operation))
+        pass.failed = true;
+      else
+        done[position - sliceBegin] = Replica::Done{};
       continue;
     }
     if (!group.empty() && operation.side != side) break;
@@ -208,10 +212,12 @@ void Execution::fail(size_t index, Error error) {
   if (error.code == ErrorCode::UNREACHABLE || error.code == ErrorCode::SHUTTING_DOWN) pass.broken = error;
   if (isOutOfRoom(error.code) && !outOfRoom) outOfRoom = error;
   auto& places = blocked[indexOf(operation.side)];
-  places.insert(operation.path);
+  // A folder whose mode cannot be set is there all the same.
+  bool isFolder = operation.node.type == EntryType::DIRECTORY;
+  if (operation.kind != Kind::SET_METADATA || !isFolder) places.insert(operation.path);
   if (operation.kind == Kind::MOVE) {
     places.insert(operation.source);
-    if (operation.node.type == EntryType::DIRECTORY) pass.sawMoves = true;
+    if (isFolder) pass.sawMoves = true;
   }
   Event event;
   event.kind = Event::Kind::OPERATION;
@@ -241,11 +247,12 @@ void Execution::leaveStubborn(size_t index) {
   pass.recorded.insert(operation.path);
 }
 
-// Whether something that the operation needs has failed: at its path or above it, at its source, and of what is removed
-// below it too.
+// Whether something that the operation needs has failed: at its path or above it, on this side, and on the other, to
+// which it is fitted; at its source, and of what is removed below it too.
 bool Execution::isBlocked(const Operation& operation) const {
   auto& places = blocked[indexOf(operation.side)];
   if (coversAbove(places, operation.path)) return true;
+  if (coversAbove(blocked[indexOf(other(operation.side))], operation.path)) return true;
   if (operation.kind == Kind::REMOVE && coversBelow(places, operation.path)) return true;
   auto side = sourceSide(operation);
   return side && coversAbove(blocked[indexOf(*side)], operation.source);
