@@ -71,18 +71,20 @@ kj::Promise<Status> watchOn(Connection& connection, Watching& watching, Links& l
   auto options = request.initOptions();
   options.setPath(rpc::asData(watching.settings.path));
   options.setMinimumInterval(watching.settings.minimumInterval);
-  return request.send().then(
-      [&watching, &links](capnp::Response<schema::FileStore::WatchResults>&& response) -> kj::Promise<Status> {
-        KJ_IF_MAYBE (error, rpc::errorIn(response.getOutcome())) {
-          return Status(kj::mv(*error));
-        }
-        links.progressed();
-        // With a cursor that the server does not know, its first notice tells where it goes on.
-        if (watching.cursor.empty()) watching.cursor = rpc::asView(response.getCursor());
-        if (watching.settings.onBegin) watching.settings.onBegin(readMeans(response.getMeans()), watching.cursor);
-        // Until the connection breaks, which whoever called this notices.
-        return kj::Promise<Status>(kj::NEVER_DONE).attach(response.getSubscription());
-      });
+  return request.send().then([&watching, &links, &connection](
+                                 capnp::Response<schema::FileStore::WatchResults>&& response) -> kj::Promise<Status> {
+    KJ_IF_MAYBE (error, rpc::errorIn(response.getOutcome())) {
+      return Status(kj::mv(*error));
+    }
+    links.progressed();
+    // With a cursor that the server does not know, its first notice tells where it goes on.
+    if (watching.cursor.empty()) watching.cursor = rpc::asView(response.getCursor());
+    if (watching.settings.onBegin) watching.settings.onBegin(readMeans(response.getMeans()), watching.cursor);
+    // No call is under way here that would fail with the connection. Whoever called this holds that.
+    return connection.onDisconnect()
+        .then([]() -> kj::Promise<Status> { return KJ_EXCEPTION(DISCONNECTED, "the server closed it"); })
+        .attach(response.getSubscription());
+  });
 }
 
 }  // namespace
