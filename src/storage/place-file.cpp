@@ -158,6 +158,17 @@ std::unique_ptr<Mutation> makePlaceFile(std::shared_ptr<StagedFile> file, PlaceF
   return std::make_unique<FilePlacement>(std::move(file), std::move(options));
 }
 
+namespace {
+
+Status setStagedTime(const StagedFile& file, const Attributes& attributes) {
+  if (!attributes.mtime) return okStatus();
+  timespec times[2] = {{0, UTIME_OMIT}, toTimespec(*attributes.mtime)};
+  if (futimens(file.fd(), times) < 0) return errorFromErrno(errno, "cannot set the time of new content");
+  return okStatus();
+}
+
+}  // namespace
+
 Result<std::shared_ptr<StagedFile>> stageWhole(Staging& staging, const std::string& path, const Attributes& attributes,
                                                std::string_view content, const ContentCheck& check) {
   bool sizeHolds = !check.size || *check.size == content.size();
@@ -167,13 +178,12 @@ Result<std::shared_ptr<StagedFile>> stageWhole(Staging& staging, const std::stri
   }
   // Made with its mode, where the umask lets that be: one call less.
   mode_t mode = attributes.mode.value_or(staging.newFileMode());
-  auto file = staging.create(mode & staging.newFileMode());
+  auto file = staging.create(mode);
   if (!file.ok()) return file;
   if (!writeAt((*file)->fd(), content.data(), content.size(), 0)) return errorFromErrno(errno, "cannot store", path);
-  if (attributes.mtime || mode != (mode & staging.newFileMode())) {
-    Status set = setStagedAttributes(**file, attributes);
-    if (!set.ok()) return set.error();
-  }
+  Status set = mode == staging.modeAtCreation(mode) ? setStagedTime(**file, attributes)
+                                                    : setStagedAttributes(**file, attributes);
+  if (!set.ok()) return set.error();
   // A file that its owner may not read could not be opened again to be flushed.
   if ((mode & 0400) != 0) (*file)->closeFd();
   return file;
@@ -183,11 +193,7 @@ Status setStagedAttributes(const StagedFile& file, const Attributes& attributes)
   if (fchmod(file.fd(), attributes.mode.value_or(file.owner().newFileMode())) < 0) {
     return errorFromErrno(errno, "cannot set the mode of new content");
   }
-  if (attributes.mtime) {
-    timespec times[2] = {{0, UTIME_OMIT}, toTimespec(*attributes.mtime)};
-    if (futimens(file.fd(), times) < 0) return errorFromErrno(errno, "cannot set the time of new content");
-  }
-  return okStatus();
+  return setStagedTime(file, attributes);
 }
 
 }  // namespace capstan::storage

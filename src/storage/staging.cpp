@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <condition_variable>
 #include <cstdio>
 #include <ctime>
@@ -36,6 +37,10 @@ int openResumable(int folder, const std::string& name, int flags) {
 constexpr std::string_view RESUME_FOLDER = "resume";
 constexpr std::string_view LOCK_FILE = "lock";
 constexpr std::chrono::hours SWEEP_INTERVAL(1);
+
+// Files are made in several folders, because the kernel lets only one thread at a time make one in the same folder.
+constexpr size_t LANES = 4;
+std::string laneName(size_t number) { return "lane-" + std::to_string(number); }
 
 Result<kj::AutoCloseFd> openFolder(int parent, const std::string& name, bool make) {
   if (make && mkdirat(parent, name.c_str(), 0700) < 0 && errno != EEXIST) {
@@ -74,13 +79,14 @@ mode_t readUmask() {
 
 struct Staging::Impl {
   // constant after construction
-  kj::AutoCloseFd all;     // staging/
-  kj::AutoCloseFd own;     // staging/<instance>/
-  kj::AutoCloseFd lock;    // held as long as this server lives
-  kj::AutoCloseFd resume;  // staging/resume/
+  kj::AutoCloseFd all;                       // staging/
+  kj::AutoCloseFd own;                       // staging/<instance>/
+  std::array<kj::AutoCloseFd, LANES> lanes;  // staging/<instance>/lane-N/
+  kj::AutoCloseFd lock;                      // held as long as this server lives
+  kj::AutoCloseFd resume;                    // staging/resume/
   std::string instance;
   uint64_t resumeTime = 0;
-  mode_t mode = 0644;
+  mode_t umask = 022;
 
   std::atomic<uint64_t> counter{0};
   std::atomic<bool> stop{false};
@@ -144,7 +150,19 @@ struct Staging::Impl {
     lock = kj::AutoCloseFd(openat(own, LOCK_FILE.data(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (lock.get() < 0) return errorFromErrno(errno, "cannot make the staging folder's lock", instance);
     flock(lock, LOCK_EX | LOCK_NB);  // nobody else can have it; a file system without locks has one server only
+    for (size_t i = 0; i < LANES; ++i) {
+      auto lane = openFolder(own, laneName(i), true);
+      if (!lane.ok()) return lane.error();
+      lanes[i] = std::move(lane).value();
+    }
     return okStatus();
+  }
+
+  // A folder for what the calling thread stages.
+  int lane() const {
+    static std::atomic<unsigned> threads{0};
+    static thread_local const unsigned number = threads.fetch_add(1, std::memory_order_relaxed);
+    return lanes[number % LANES];
   }
 
   void sweepInstances(Staging& staging) {
@@ -191,7 +209,7 @@ Staging::Staging(std::unique_ptr<Impl> impl) : impl(std::move(impl)) {}
 Result<std::unique_ptr<Staging>> Staging::open(const Root& root, uint64_t resumeTime) {
   auto impl = std::make_unique<Impl>();
   impl->resumeTime = resumeTime;
-  impl->mode = 0666 & ~readUmask();
+  impl->umask = readUmask();
   auto all = openFolder(root.stateFd(), "staging", true);
   if (!all.ok()) return all.error();
   impl->all = std::move(all).value();
@@ -218,6 +236,10 @@ Staging::~Staging() noexcept(false) {
   impl->changed.notify_all();
   if (impl->janitor.joinable()) impl->janitor.join();
   // What is small goes now; what would take long is left to the next server's sweep.
+  for (size_t i = 0; i < LANES; ++i) {
+    for (const std::string& name : namesIn(impl->lanes[i])) unlinkat(impl->lanes[i], name.c_str(), 0);
+    unlinkat(impl->own, laneName(i).c_str(), AT_REMOVEDIR);
+  }
   for (const std::string& name : namesIn(impl->own)) {
     if (name != LOCK_FILE) unlinkat(impl->own, name.c_str(), 0);
   }
@@ -228,13 +250,15 @@ Staging::~Staging() noexcept(false) {
 
 int Staging::fd() const { return impl->own; }
 std::string Staging::newName() { return impl->newName(); }
-mode_t Staging::newFileMode() const { return impl->mode; }
+mode_t Staging::newFileMode() const { return 0666 & ~impl->umask; }
+mode_t Staging::modeAtCreation(mode_t mode) const { return mode & 0777 & ~impl->umask; }
 
 Result<std::shared_ptr<StagedFile>> Staging::create(mode_t mode) {
   std::string name = newName();
-  kj::AutoCloseFd file(openat(impl->own, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode));
+  int lane = impl->lane();
+  kj::AutoCloseFd file(openat(lane, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode));
   if (file.get() < 0) return errorFromErrno(errno, "cannot stage new content");
-  return std::make_shared<StagedFile>(*this, impl->own, std::move(name), kj::mv(file), StagedFile::Kind::TEMPORARY);
+  return std::make_shared<StagedFile>(*this, lane, std::move(name), kj::mv(file), StagedFile::Kind::TEMPORARY);
 }
 
 std::string Staging::resumeNameOf(std::string_view grantId, std::string_view path, std::string_view key) {

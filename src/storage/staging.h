@@ -64,6 +64,8 @@ class Staging {
 
   // What a new file gets: 0666 less the umask that the process had at open.
   mode_t newFileMode() const;
+  // What create() makes of a mode: less the umask.
+  mode_t modeAtCreation(mode_t mode) const;
 
   // Deletes now what dead servers left and resumable uploads past their time. Called at open, and hourly by the thread.
   void sweep();

@@ -19,7 +19,7 @@ struct CycleOptions {
   std::function<int64_t()> now;                           // nanoseconds since the epoch
   std::function<std::string(size_t)> random;              // so many bytes: run ids
   std::function<kj::Promise<void>(uint64_t bytes)> pace;  // may be empty
-  uint64_t operationsAtOnce = 4096;                       // after so many the state is written
+  uint64_t operationsAtOnce = 16384;                       // after so many the state is written
   uint64_t bytesAtOnce = 256 << 20;
 };
 

@@ -11,7 +11,7 @@ namespace {
 using Kind = Operation::Kind;
 
 constexpr unsigned UPLOADS_AT_ONCE = 4;
-constexpr size_t OPERATIONS_IN_BATCH = 4096;
+constexpr size_t OPERATIONS_IN_STRETCH = 16384;
 
 bool isLarge(const Operation& operation) {
   return operation.kind == Kind::PUT && operation.node.size > SMALL_FILE_BYTES;
@@ -53,7 +53,7 @@ kj::Promise<Outcomes> RemoteApply::run() {
 
 // Whether the operation can be sent before what comes earlier in the stretch has been answered.
 bool RemoteApply::fits(const Operation& operation) const {
-  if (batched.size() >= OPERATIONS_IN_BATCH) return false;
+  if (batched.size() >= OPERATIONS_IN_STRETCH) return false;
   if (needsStamp(operation.expected) && touched.count(operation.expected->stamp) != 0) return false;
   if (needsStamp(operation.sourceNode) && touched.count(operation.sourceNode->stamp) != 0) return false;
   // Uploads are carried out after the batch.

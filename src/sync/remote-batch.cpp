@@ -13,6 +13,10 @@ constexpr uint64_t FETCHED_BYTES = 8 << 20;  // waiting to be sent, at most
 constexpr size_t OPERATIONS_IN_MESSAGE = 64;
 constexpr uint64_t BYTES_IN_MESSAGE = 256 << 10;
 
+// After so much the server is told to carry out what it has, and the next batch is begun.
+constexpr unsigned OPERATIONS_IN_BATCH = 2048;
+constexpr uint64_t BYTES_IN_BATCH = 32 << 20;
+
 constexpr size_t MAX_LABEL_BYTES = 200;
 
 using Kind = Operation::Kind;
@@ -67,24 +71,34 @@ RemoteBatch::RemoteBatch(const RemotePlace& place, Replica& from, const Replica:
     : place(place), from(from), options(options), stamps(stamps) {}
 
 void RemoteBatch::add(const Operation& operation, Result<Replica::Done>& result) {
-  tasks.push_back({&operation, &result, nullptr, {}, false, 0});
+  tasks.push_back({&operation, &result, nullptr, {}, false, false, 0});
 }
 
 kj::Promise<void> RemoteBatch::run() {
   fetchAhead();
   // `this` is held by whoever holds the promise, here and below.
   return place
-      .with<Unit>([this](schema::FileStore::Client& store) -> kj::Promise<Status> {
-        auto request = store.beginRequest();
-        request.initOptions().setRun(rpc::asData(options.run));
-        request.getOptions().setLabel(shortened(options.label).c_str());
-        // An error in the answer is told by every call on the batch too.
-        batch = request.send().getBatch();
-        return sendAll().then([this]() { return commit(); }).then([]() -> Status { return okStatus(); });
+      .with<Unit>([this](schema::FileStore::Client& connected) -> kj::Promise<Status> {
+        store = connected;
+        begin();
+        return sendAll()
+            .then([this]() {
+              commit();
+              return kj::joinPromises(commits.releaseAsArray());
+            })
+            .then([]() -> Status { return okStatus(); });
       })
       .then([this](Status&& status) {
-        if (!status.ok()) failAll(status.error(), false);
+        if (!status.ok()) failAll(status.error(), false, 0, tasks.size());
       });
+}
+
+void RemoteBatch::begin() {
+  auto request = KJ_ASSERT_NONNULL(store).beginRequest();
+  request.initOptions().setRun(rpc::asData(options.run));
+  request.getOptions().setLabel(shortened(options.label).c_str());
+  // An error in the answer is told by every call on the batch too.
+  filling = Filling{request.send().getBatch(), nextToSend, 0, 0, false};
 }
 
 void RemoteBatch::fetchAhead() {
@@ -99,7 +113,13 @@ void RemoteBatch::fetchAhead() {
 
 kj::Promise<void> RemoteBatch::sendAll() {
   if (nextToSend >= tasks.size()) return makesRoot ? send({}, 0) : kj::Promise<void>(kj::READY_NOW);
-  return gather({}, 0).then([this]() { return sendAll(); });
+  return gather({}, 0).then([this]() {
+    if (filling->steps >= OPERATIONS_IN_BATCH || filling->bytes >= BYTES_IN_BATCH) {
+      commit();
+      begin();
+    }
+    return sendAll();
+  });
 }
 
 // Takes tasks, in order, until they fill a message; waits for the contents.
@@ -140,8 +160,10 @@ kj::Promise<void> RemoteBatch::send(std::vector<Task*> group, uint64_t bytes) {
     task->steps = removesFirst(*task->operation) ? 2 : 1;
     count += task->steps;
   }
-  auto request =
-      KJ_ASSERT_NONNULL(batch).addRequest(capnp::MessageSize{(bytes + count * 256) / sizeof(capnp::word) + 256, 0});
+  auto request = filling->batch.addRequest(capnp::MessageSize{(bytes + count * 256) / sizeof(capnp::word) + 256, 0});
+  filling->hasRoot = filling->hasRoot || makesRoot;
+  filling->steps += count;
+  filling->bytes += bytes;
   fill(request.initOperations(count), group);
   return request.send().then([this, group = std::move(group)]() {
     for (Task* task : group) {
@@ -160,7 +182,6 @@ void RemoteBatch::fill(capnp::List<schema::Operation>::Builder list, const std::
     root.setPath(rpc::asData(place.folder));
     root.setParents(true);
     makesRoot = false;
-    rootStep = true;
   }
   for (Task* task : group) {
     index = fillTask(list, index, *task);
@@ -242,25 +263,28 @@ unsigned RemoteBatch::fillTask(capnp::List<schema::Operation>::Builder list, uns
   return index;
 }
 
-kj::Promise<void> RemoteBatch::commit() {
-  auto request = KJ_ASSERT_NONNULL(batch).commitRequest();
-  return request.send().then([this](capnp::Response<schema::Batch::CommitResults>&& response) {
+void RemoteBatch::commit() {
+  if (filling->steps == 0) return;
+  auto request = filling->batch.commitRequest();
+  auto take = [this, begin = filling->begin, end = nextToSend,
+               hasRoot = filling->hasRoot](capnp::Response<schema::Batch::CommitResults>&& response) {
     KJ_IF_MAYBE (error, rpc::errorIn(response.getOutcome())) {
-      failAll(*error, true);
+      failAll(*error, true, begin, end);
       return;
     }
-    takeResults(response.getResults());
-  });
+    takeResults(response.getResults(), begin, end, hasRoot);
+  };
+  commits.add(request.send().then(kj::mv(take)).eagerlyEvaluate(nullptr));
 }
 
-void RemoteBatch::takeResults(capnp::List<schema::OperationResult>::Reader results) {
-  unsigned index = 0;
-  if (rootStep && results.size() > 0) {
-    // Without the folder nothing else succeeds, and tells why.
-    ++index;
-  }
-  for (Task& task : tasks) {
+void RemoteBatch::takeResults(capnp::List<schema::OperationResult>::Reader results, size_t begin, size_t end,
+                              bool hasRoot) {
+  // Without the folder nothing else succeeds, and tells why.
+  unsigned index = hasRoot && results.size() > 0 ? 1 : 0;
+  for (size_t i = begin; i < end; ++i) {
+    Task& task = tasks[i];
     if (!task.isSent) continue;
+    task.isAnswered = true;
     if (index + task.steps > results.size()) {
       *task.result = Error{ErrorCode::IO, "the server answers fewer results than there were operations", {}};
       continue;
@@ -305,9 +329,10 @@ void RemoteBatch::takeResult(Task& task, schema::OperationResult::Reader result)
 }
 
 // `isKnown`: that nothing was changed.
-void RemoteBatch::failAll(const Error& error, bool isKnown) {
-  for (size_t i = 0; i < tasks.size(); ++i) {
+void RemoteBatch::failAll(const Error& error, bool isKnown, size_t begin, size_t end) {
+  for (size_t i = begin; i < end; ++i) {
     Task& task = tasks[i];
+    if (task.isAnswered) continue;
     if (i < nextToSend && !task.isSent && task.operation->kind == Kind::PUT && !task.fetched) continue;  // has its own
     *task.result = isKnown || !task.isSent ? error : unanswered(*task.operation, error);
   }

@@ -1,8 +1,11 @@
-// Operations that go to the server as one Batch: everything but the contents of large files. Contents are fetched ahead
-// and sent in order; the server carries all of it out with one flush of its disk.
+// Operations that go to the server in batches: everything but the contents of large files. Contents are fetched ahead
+// and sent in order. While the server carries one batch out, the next is on its way already.
 #pragma once
 
 #include <deque>
+#include <optional>
+
+#include <kj/vector.h>
 
 #include <capstan/sync/remote-place.h>
 #include <capstan/sync/remote-stamps.h>
@@ -41,7 +44,16 @@ class RemoteBatch {
     kj::Maybe<kj::Promise<Result<Replica::Fetched>>> fetching;
     std::optional<Replica::Fetched> fetched;
     bool isSent = false;
+    bool isAnswered = false;
     unsigned steps = 0;  // operations of the batch that it takes
+  };
+  // The batch that is being filled.
+  struct Filling {
+    schema::Batch::Client batch;
+    size_t begin = 0;      // the first of its tasks
+    unsigned steps = 0;    // operations sent
+    uint64_t bytes = 0;    // of content
+    bool hasRoot = false;  // the first operation makes the folder itself
   };
 
   const RemotePlace& place;
@@ -49,13 +61,14 @@ class RemoteBatch {
   const Replica::ApplyOptions& options;
   const RemoteStamps& stamps;
   bool makesRoot = false;
-  bool rootStep = false;  // the first result is that of making the folder
   std::deque<Task> tasks;
   size_t nextToFetch = 0;
   size_t nextToSend = 0;
   size_t fetchesUnderWay = 0;
   uint64_t fetchedBytes = 0;  // that wait to be sent
-  kj::Maybe<schema::Batch::Client> batch;
+  kj::Maybe<schema::FileStore::Client> store;
+  std::optional<Filling> filling;
+  kj::Vector<kj::Promise<void>> commits;  // under way
 
   void fetchAhead();
   kj::Promise<void> sendAll();
@@ -63,10 +76,11 @@ class RemoteBatch {
   kj::Promise<void> send(std::vector<Task*> group, uint64_t bytes);
   void fill(capnp::List<schema::Operation>::Builder list, const std::vector<Task*>& group);
   unsigned fillTask(capnp::List<schema::Operation>::Builder list, unsigned index, Task& task);
-  kj::Promise<void> commit();
-  void takeResults(capnp::List<schema::OperationResult>::Reader results);
+  void begin();
+  void commit();
+  void takeResults(capnp::List<schema::OperationResult>::Reader results, size_t begin, size_t end, bool hasRoot);
   void takeResult(Task& task, schema::OperationResult::Reader result);
-  void failAll(const Error& error, bool isKnown);
+  void failAll(const Error& error, bool isKnown, size_t begin, size_t end);
 };
 
 }  // namespace capstan::sync

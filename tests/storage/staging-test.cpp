@@ -62,11 +62,15 @@ TEST_F(StagingTest, DropsWhatIsNotKept) {
   { auto file = staging->create().value(); }
   staging->finishDeleting();
   EXPECT_THAT(namesIn(".capstan/staging"), SizeIs(2));
-  std::vector<std::string> left;
+  std::string own;
   for (auto& name : namesIn(".capstan/staging")) {
-    if (name != "resume") left = namesIn(".capstan/staging/" + name);
+    if (name != "resume") own = name;
   }
-  EXPECT_THAT(left, ElementsAre("lock"));
+  auto left = namesIn(".capstan/staging/" + own);
+  EXPECT_THAT(left, ElementsAre("lane-0", "lane-1", "lane-2", "lane-3", "lock"));
+  for (auto& lane : left) {
+    if (lane != "lock") EXPECT_THAT(namesIn(".capstan/staging/" + own + "/" + lane), SizeIs(0));
+  }
 }
 
 TEST_F(StagingTest, KeepsResumableContentForItsTime) {
