@@ -67,6 +67,8 @@ struct Cycle::Impl {
   uint64_t operations = 0, operationsDone = 0, bytes = 0, bytesDone = 0;
 
   Replica& on(Side side) { return side == Side::LOCAL ? local : remote; }
+  // Also when the first run has not come to its end yet.
+  bool knowsSomething() const { return !pass->firstRun || state.count() > 0; }
   void tell(Event event) const {
     if (onEvent) onEvent(event);
   }
@@ -99,6 +101,7 @@ struct Cycle::Impl {
   kj::Promise<bool> judgeLooks(Result<Replica::Look> local, Result<Replica::Look> remote, bool whole);
   bool judgeRoots(bool whole, bool& lookAgain);
   bool judgeRules(bool& lookAgain);
+  void noteRules();
   bool readRulesAgain();
   void forgetIgnored();
   void addAllAsGone(Side side);

@@ -1,5 +1,7 @@
 // The first half of a cycle: what is there on both sides, whether that can be trusted, and what has to be read to judge
 // it.
+#include <algorithm>
+
 #include <kj/debug.h>
 
 #include <capstan/base/path.h>
@@ -52,16 +54,17 @@ kj::Promise<bool> Cycle::Impl::judgeLooks(Result<Replica::Look> localSide, Resul
       continue;
     }
     pass->failed = true;
-    if (isMissing(result.error()) && !pass->firstRun)
+    if (isMissing(result.error()) && knowsSomething())
       pass->report.stop = missingRoot(side, &result.error());
     else if (!pass->report.error)
       pass->report.error = result.error();
   }
+  noteRules();
   if (pass->failed) {
     // What the side that could be looked at has told is not told again.
     keepForLater(pass->local.changes);
     keepForLater(pass->remote.changes);
-    if (whole) wholeNext = true;
+    if (whole || pass->local.trouble || pass->remote.trouble) wholeNext = true;
     if (pass->report.stop) phase = ServiceStatus::Phase::HALTED;
     return false;
   }
@@ -80,9 +83,9 @@ bool Cycle::Impl::judgeRoots(bool whole, bool& lookAgain) {
   for (Side side : {Side::LOCAL, Side::REMOTE}) {
     auto& now = pass->on(side);
     bool isTarget = side == (options.mode == Mode::PUSH ? Side::REMOTE : Side::LOCAL) && options.mode != Mode::TWO_WAY;
-    if (!now.rootExists && pass->firstRun && side == Side::LOCAL && !isTarget) {
+    if (!now.rootExists && !knowsSomething() && side == Side::LOCAL && !isTarget) {
       pass->report.error = Error{ErrorCode::NOT_FOUND, "the local folder is not there", {}};
-    } else if (!now.rootExists && !pass->firstRun && state.count() > 0) {
+    } else if (!now.rootExists && state.count() > 0) {
       // A server's folder that is gone is filled again by a push; whatever else is missing may be not mounted.
       if (side == Side::REMOTE && isTarget)
         addAllAsGone(side);
@@ -119,15 +122,21 @@ bool Cycle::Impl::readRulesAgain() {
   return ignore.fingerprint() != before;
 }
 
+void Cycle::Impl::noteRules() {
+  for (auto* changes : {&pass->local.changes, &pass->remote.changes})
+    for (auto& [path, node] : *changes)
+      if (baseNameOf(path) == IGNORE_FILE) unsureRules.insert(std::string(parentOf(path)));
+  // Rules that were read, but not agreed upon: nothing would tell that they are gone.
+  for (auto& folder : ignore.foldersWithRules())
+    if (!state.find(joinPath(folder, IGNORE_FILE))) unsureRules.insert(folder);
+}
+
 // Whether what is ignored is what was ignored at the last run. Otherwise everything is looked at with the new rules,
 // and what appears by them is nobody's doing. False: the state could not be written.
 bool Cycle::Impl::judgeRules(bool& lookAgain) {
-  bool touched = false;
-  for (auto& [path, node] : pass->local.changes) {
-    if (baseNameOf(path) != IGNORE_FILE || pass->lookedAgain) continue;
-    unsureRules.insert(std::string(parentOf(path)));
-    touched = true;
-  }
+  auto isRules = [](auto& change) { return baseNameOf(change.first) == IGNORE_FILE; };
+  auto& changes = pass->local.changes;
+  bool touched = !pass->lookedAgain && std::any_of(changes.begin(), changes.end(), isRules);
   bool wholly = pass->local.whole && pass->remote.whole;
   bool others = !pass->firstRun && ignore.fingerprint() != state.get("ignore-rules");
   if (others) pass->otherRules = true;

@@ -345,11 +345,9 @@ void Cycle::Impl::remember() {
   keep("ignore-rules", ignore.fingerprint());
   if (didSomething || pass->firstRun) keep("last-run", std::to_string(options.now()));
   acceptDeletes.reset();
-  std::erase_if(unsureRules, [this](auto& folder) {
-    auto path = joinPath(folder, IGNORE_FILE);
-    return pass->local.changes.find(path) == pass->local.changes.end() &&
-           pass->remote.changes.find(path) == pass->remote.changes.end();
-  });
+  // Those that are not agreed upon stay unsure.
+  unsureRules.clear();
+  noteRules();
 }
 
 CycleReport Cycle::Impl::takeReport() {

@@ -29,8 +29,19 @@ Decision takeOver(const Item& item, Side winner, bool sameContent, std::string_v
           from.type == to.type ? reason : of(TYPE_ON, winner)};
 }
 
+// One was looked into and is not what was agreed, the other is: a folder that was moved brings together such files.
+// Times alone may be too young to tell.
+bool isOneKnownToBeAnother(const Item& item) {
+  if (item.local->digest.empty() == item.remote->digest.empty()) return false;
+  if (!item.agreed || agreedDigest(*item.agreed).empty()) return false;
+  Side known = item.local->digest.empty() ? Side::REMOTE : Side::LOCAL;
+  return changeOf(item.on(known), item.agreed, known) == Change::CONTENT &&
+         changeOf(item.on(other(known)), item.agreed, other(known)) != Change::CONTENT;
+}
+
 bool haveSameContent(const Item& item, const PlanOptions& options) {
   if (item.local->type != item.remote->type) return false;
+  if (item.local->type == EntryType::FILE && isOneKnownToBeAnother(item)) return false;
   if (isSameContent(*item.local, *item.remote, options.checkContent)) return true;
   bool isKnown = !item.local->digest.empty() && !item.remote->digest.empty();
   return !isKnown && item.agreed && changeOf(item.local, item.agreed, Side::LOCAL) != Change::CONTENT &&

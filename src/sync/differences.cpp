@@ -43,7 +43,9 @@ bool mayBeTheSame(const Difference& difference, const PlanOptions& options) {
   if (!local || !remote || local->type != EntryType::FILE || remote->type != EntryType::FILE) return false;
   if (local->size != remote->size || local->size == 0) return false;
   if (agreed && !(localChanged && remoteChanged)) return false;
-  return local->mtime != remote->mtime || options.checkContent;
+  // Without an agreement equal times are proof enough, unless they are too young to tell.
+  bool isDoubtful = agreed || !local->settled || !remote->settled;
+  return local->mtime != remote->mtime || isDoubtful || options.checkContent;
 }
 
 // Of files that are gone from a side, and had a stamp too young to be trusted: by identity.

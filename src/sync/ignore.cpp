@@ -195,6 +195,13 @@ void IgnoreRules::forget(std::string_view folder) {
   impl->forgotten.insert(std::string(folder));
 }
 
+std::vector<std::string> IgnoreRules::foldersWithRules() const {
+  std::lock_guard lock(impl->mutex);
+  std::vector<std::string> folders;
+  for (const auto& [folder, digest] : impl->digests) folders.push_back(folder);
+  return folders;
+}
+
 std::string IgnoreRules::fingerprint() const {
   std::lock_guard lock(impl->mutex);
   const std::set<std::string> forgotten = impl->forgotten;

@@ -40,6 +40,9 @@ class IgnoreRules {
   // Forgets what was read from the folder's file.
   void forget(std::string_view folder);
 
+  // Whose files were read and held something.
+  std::vector<std::string> foldersWithRules() const;
+
   // Another one whenever a rule that was given, or read so far, is another one.
   std::string fingerprint() const;
 

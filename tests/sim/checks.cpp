@@ -75,7 +75,8 @@ void Simulation::checkSides(Client& client) {
     bool looksEqual = one != nullptr && two != nullptr && one->node.type == EntryType::FILE &&
                       two->node.type == EntryType::FILE && one->node.size == two->node.size &&
                       one->node.mtime == two->node.mtime && one->node.mode == two->node.mode;
-    if (stateWasLost && looksEqual) continue;
+    bool unseen = looksEqual && (writtenUnseen.count(one->content) > 0 || writtenUnseen.count(two->content) > 0);
+    if (looksEqual && (stateWasLost || (wasInterrupted && unseen))) continue;
     if (here != there && !mayDiffer(client, *rules, path))
       complain(client.local.name + " (" + std::string(nameOf(client.mode)) + ") and server differ at " + path + ": " +
                here + ", " + there);

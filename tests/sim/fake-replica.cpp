@@ -116,7 +116,9 @@ Result<Replica::Look> FakeReplica::endLook(Looking& looking) {
   epoch = disk.epoch;
   inTrouble = look.trouble.has_value();
   if (!disk.mounted) position.reset();
-  scheduler.note(disk.name + " look: " + std::to_string(look.changes.size()) + (look.whole ? " of all" : ""));
+  std::string line = disk.name + " look" + (look.whole ? " at all:" : ":");
+  for (auto& [path, node] : look.changes) line += (node ? " +" : " -") + path;
+  scheduler.note(line);
   return std::move(look);
 }
 

@@ -33,6 +33,11 @@ kj::Promise<void> Simulation::pause() {
   return kj::mv(paf.promise);
 }
 
+void Simulation::note(const std::string& line) {
+  life.trace += line + "\n";
+  if (line == "cut") wasInterrupted = true;
+}
+
 void Simulation::complain(const std::string& line) {
   note("COMPLAINT: " + line);
   life.complaints.push_back(line);
@@ -73,6 +78,7 @@ void Simulation::begin(Client& client, Cycle::Request request) {
                          note(client.local.name + ": " + report.summary());
                          if (report.error && report.error->message.find("the cycle failed") != std::string::npos)
                            complain(report.error->message);
+                         client.hasLeftAlone = client.hasLeftAlone || !report.withheld.empty();
                          client.report = std::move(report);
                        })
                        .eagerlyEvaluate([this](kj::Exception&& exception) { complain(kj::str(exception).cStr()); });
@@ -89,6 +95,7 @@ void Simulation::drive() {
     if (noisy && chance.oneIn(150)) {
       auto& client = *clients[chance.below(clients.size())];
       note("kill of " + client.local.name);
+      wasInterrupted = true;
       restart(client);
       continue;
     }
@@ -163,6 +170,10 @@ void Simulation::quietCycle(Client& client, bool whole) {
   }
 }
 
+bool Simulation::someLeftAlone() const {
+  return std::any_of(clients.begin(), clients.end(), [](auto& client) { return client->hasLeftAlone; });
+}
+
 // After edits have stopped and everything works again; whether all came to rest.
 bool Simulation::quietPhase() {
   noisy = false;
@@ -182,6 +193,8 @@ bool Simulation::quietPhase() {
       client->local.advance();
       quietCycle(*client, still > 0 || round % 10 == 9);
       if (!client->report) return false;
+      if (still > 0 && client->report->didSomething() && !someLeftAlone())
+        complain("only a look at everything has found what was left to do");
       active = active || client->report->didSomething() || client->report->error || client->report->stop;
     }
     still = active ? 0 : still + 1;

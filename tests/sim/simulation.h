@@ -30,7 +30,7 @@ class Simulation final : public Scheduler {
   Life run();
 
   kj::Promise<void> pause() override;
-  void note(const std::string& line) override { life.trace += line + "\n"; }
+  void note(const std::string& line) override;
   void complain(const std::string& line) override;
   Random& random() override { return chance; }
   bool faults() const override { return noisy; }
@@ -47,6 +47,8 @@ class Simulation final : public Scheduler {
     std::unique_ptr<Cycle> cycle;
     kj::Maybe<kj::Promise<void>> running;
     std::optional<CycleReport> report;
+    // Something was left alone, and told of: what has to give way to it is tried again by looks at everything only.
+    bool hasLeftAlone = false;
   };
   // What a user wrote and no user took away again.
   struct Token {
@@ -60,6 +62,7 @@ class Simulation final : public Scheduler {
   void noisyPhase();
   void trouble();
   bool quietPhase();
+  bool someLeftAlone() const;
   void quietCycle(Client& client, bool whole);
 
   // users.cpp
@@ -89,6 +92,10 @@ class Simulation final : public Scheduler {
   bool twoWayOnly = true;
   // Then files of equal size and time are taken to be equal, as at a first run: a stated policy.
   bool stateWasLost = false;
+  // What was done may not have been recorded, and looks like a first run too; then it matters which contents were
+  // written without another time or stamp.
+  bool wasInterrupted = false;
+  std::set<std::string> writtenUnseen;
   uint64_t tokens = 0;
   std::map<std::string, Token> live;
   FakeDisk server{"server"};

@@ -90,6 +90,7 @@ void Simulation::userWrites(FakeDisk& disk) {
   note("user writes " + disk.name + " " + path + " " + content);
   live.erase(before);
   bool racy = disk.find(path)->node.stamp == stamp;
+  if (racy) writtenUnseen.insert(content);
   if (copy || content.empty()) return;
   live[content] = Token{twoWayOnly && !racy, isObject(path) ? &disk : nullptr};
 }
