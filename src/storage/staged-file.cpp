@@ -16,9 +16,11 @@ constexpr std::chrono::milliseconds PATIENCE(200);
 
 }  // namespace
 
-StagedFile::StagedFile(Staging& staging, int folder, std::string name, kj::AutoCloseFd fd, Kind kind)
+StagedFile::StagedFile(Staging& staging, int folder, std::string name, kj::AutoCloseFd fd, Kind kind,
+                       std::shared_ptr<const void> holder)
     : staging(staging),
       hold(staging.hold()),
+      holder(std::move(holder)),
       folderFd(folder),
       fileName(std::move(name)),
       file(kj::mv(fd)),

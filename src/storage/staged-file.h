@@ -20,8 +20,9 @@ class StagedFile {
  public:
   enum class Kind { TEMPORARY, RESUMABLE };
 
-  // `folder` must outlive it (Staging's descriptors do).
-  StagedFile(Staging& staging, int folder, std::string name, kj::AutoCloseFd fd, Kind kind);
+  // `folder` must outlive it: it is Staging's own, or `holder` holds it.
+  StagedFile(Staging& staging, int folder, std::string name, kj::AutoCloseFd fd, Kind kind,
+             std::shared_ptr<const void> holder = nullptr);
   ~StagedFile();
   KJ_DISALLOW_COPY(StagedFile);
 
@@ -59,6 +60,7 @@ class StagedFile {
 
   Staging& staging;
   Staging::Hold hold;
+  const std::shared_ptr<const void> holder;
   const int folderFd;
   const std::string fileName;
   std::mutex mutex;

@@ -38,9 +38,21 @@ constexpr std::string_view RESUME_FOLDER = "resume";
 constexpr std::string_view LOCK_FILE = "lock";
 constexpr std::chrono::hours SWEEP_INTERVAL(1);
 
-// Files are made in several folders, because the kernel lets only one thread at a time make one in the same folder.
+// The kernel lets only one thread at a time change a folder: threads make files in folders of their own, and go on to
+// another one after so many, so that what is done with the first ones (they are renamed) does not meet what is made.
 constexpr size_t LANES = 4;
-std::string laneName(size_t number) { return "lane-" + std::to_string(number); }
+constexpr unsigned FILES_IN_LANE = 512;
+constexpr std::string_view LANE_PREFIX = "lane-";
+
+// A folder in this server's folder, removed when nothing staged is in it any more.
+struct Lane {
+  int own;  // not owned
+  std::string name;
+  kj::AutoCloseFd fd;
+  unsigned files = 0;  // made in it so far
+
+  ~Lane() { unlinkat(own, name.c_str(), AT_REMOVEDIR); }
+};
 
 Result<kj::AutoCloseFd> openFolder(int parent, const std::string& name, bool make) {
   if (make && mkdirat(parent, name.c_str(), 0700) < 0 && errno != EEXIST) {
@@ -79,11 +91,10 @@ mode_t readUmask() {
 
 struct Staging::Impl {
   // constant after construction
-  kj::AutoCloseFd all;                       // staging/
-  kj::AutoCloseFd own;                       // staging/<instance>/
-  std::array<kj::AutoCloseFd, LANES> lanes;  // staging/<instance>/lane-N/
-  kj::AutoCloseFd lock;                      // held as long as this server lives
-  kj::AutoCloseFd resume;                    // staging/resume/
+  kj::AutoCloseFd all;     // staging/
+  kj::AutoCloseFd own;     // staging/<instance>/
+  kj::AutoCloseFd lock;    // held as long as this server lives
+  kj::AutoCloseFd resume;  // staging/resume/
   std::string instance;
   uint64_t resumeTime = 0;
   mode_t umask = 022;
@@ -96,6 +107,10 @@ struct Staging::Impl {
   std::condition_variable changed;
   std::deque<std::string> toDelete;
   bool deleting = false;
+
+  // protected by laneMutex
+  std::mutex laneMutex;
+  std::array<std::shared_ptr<Lane>, LANES> lanes;
 
   // protected by holdMutex
   std::mutex holdMutex;
@@ -150,19 +165,22 @@ struct Staging::Impl {
     lock = kj::AutoCloseFd(openat(own, LOCK_FILE.data(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (lock.get() < 0) return errorFromErrno(errno, "cannot make the staging folder's lock", instance);
     flock(lock, LOCK_EX | LOCK_NB);  // nobody else can have it; a file system without locks has one server only
-    for (size_t i = 0; i < LANES; ++i) {
-      auto lane = openFolder(own, laneName(i), true);
-      if (!lane.ok()) return lane.error();
-      lanes[i] = std::move(lane).value();
-    }
     return okStatus();
   }
 
   // A folder for what the calling thread stages.
-  int lane() const {
+  Result<std::shared_ptr<Lane>> lane() {
     static std::atomic<unsigned> threads{0};
     static thread_local const unsigned number = threads.fetch_add(1, std::memory_order_relaxed);
-    return lanes[number % LANES];
+    std::lock_guard guard(laneMutex);
+    auto& current = lanes[number % LANES];
+    if (current == nullptr || ++current->files > FILES_IN_LANE) {
+      std::string name = std::string(LANE_PREFIX) + newName();
+      auto folder = openFolder(own, name, true);
+      if (!folder.ok()) return folder.error();
+      current = std::shared_ptr<Lane>(new Lane{own, std::move(name), std::move(folder).value()});
+    }
+    return current;
   }
 
   void sweepInstances(Staging& staging) {
@@ -236,10 +254,7 @@ Staging::~Staging() noexcept(false) {
   impl->changed.notify_all();
   if (impl->janitor.joinable()) impl->janitor.join();
   // What is small goes now; what would take long is left to the next server's sweep.
-  for (size_t i = 0; i < LANES; ++i) {
-    for (const std::string& name : namesIn(impl->lanes[i])) unlinkat(impl->lanes[i], name.c_str(), 0);
-    unlinkat(impl->own, laneName(i).c_str(), AT_REMOVEDIR);
-  }
+  for (auto& lane : impl->lanes) lane = nullptr;
   for (const std::string& name : namesIn(impl->own)) {
     if (name != LOCK_FILE) unlinkat(impl->own, name.c_str(), 0);
   }
@@ -255,10 +270,13 @@ mode_t Staging::modeAtCreation(mode_t mode) const { return mode & 0777 & ~impl->
 
 Result<std::shared_ptr<StagedFile>> Staging::create(mode_t mode) {
   std::string name = newName();
-  int lane = impl->lane();
-  kj::AutoCloseFd file(openat(lane, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode));
+  auto lane = impl->lane();
+  if (!lane.ok()) return lane.error();
+  int folder = (*lane)->fd;
+  kj::AutoCloseFd file(openat(folder, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode));
   if (file.get() < 0) return errorFromErrno(errno, "cannot stage new content");
-  return std::make_shared<StagedFile>(*this, lane, std::move(name), kj::mv(file), StagedFile::Kind::TEMPORARY);
+  return std::make_shared<StagedFile>(*this, folder, std::move(name), kj::mv(file), StagedFile::Kind::TEMPORARY,
+                                      std::move(*lane));
 }
 
 std::string Staging::resumeNameOf(std::string_view grantId, std::string_view path, std::string_view key) {

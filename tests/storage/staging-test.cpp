@@ -16,6 +16,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
+using ::testing::StartsWith;
 
 class StagingTest : public ::testing::Test {
  protected:
@@ -67,10 +68,8 @@ TEST_F(StagingTest, DropsWhatIsNotKept) {
     if (name != "resume") own = name;
   }
   auto left = namesIn(".capstan/staging/" + own);
-  EXPECT_THAT(left, ElementsAre("lane-0", "lane-1", "lane-2", "lane-3", "lock"));
-  for (auto& lane : left) {
-    if (lane != "lock") EXPECT_THAT(namesIn(".capstan/staging/" + own + "/" + lane), SizeIs(0));
-  }
+  ASSERT_THAT(left, ElementsAre(StartsWith("lane-"), "lock"));
+  EXPECT_THAT(namesIn(".capstan/staging/" + own + "/" + left[0]), SizeIs(0));
 }
 
 TEST_F(StagingTest, KeepsResumableContentForItsTime) {
