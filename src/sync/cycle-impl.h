@@ -85,6 +85,7 @@ struct Cycle::Impl {
   void makeThePlan();
   PlanOptions planOptions();
   void dropKept();
+  bool isLeftAlone(const Difference& difference, bool isBusy, bool holdsKept);
   bool isInTheWay(const Difference& difference) const;
   bool checkPlan();
   void tellPlan();

@@ -110,20 +110,14 @@ void Cycle::Impl::dropKept() {
   auto isUnread = [this](const Difference& difference) { return pass->unread.count(difference.path) > 0; };
   if (!pass->unread.empty()) std::erase_if(differences, isUnread);
   if (acceptDeletes) return;
-  Side target = options.mode == Mode::PUSH ? Side::REMOTE : Side::LOCAL;  // of one-way modes
   std::vector<bool> drop(differences.size());
   std::string_view busy;     // the last difference that stays, in the order from the end
   std::string_view dropped;  // the last that does not
   for (size_t i = differences.size(); i-- > 0;) {
-    auto& difference = differences[i];
-    bool isAlone = difference.local.has_value() != difference.remote.has_value();
-    if (options.mode != Mode::TWO_WAY) isAlone = isAlone && difference.on(target).has_value();
-    bool staysBelow = options.mode == Mode::TWO_WAY && !busy.empty() && isWithin(busy, difference.path);
-    // A folder of which nobody knows either, which only is there because of them.
-    bool holdsKept =
-        options.mode != Mode::TWO_WAY && !difference.agreed && !dropped.empty() && isWithin(dropped, difference.path);
-    drop[i] = isAlone && !staysBelow && (holdsKept || state.isKept(difference.path));
-    (drop[i] ? dropped : busy) = difference.path;
+    auto& path = differences[i].path;
+    drop[i] =
+        isLeftAlone(differences[i], !busy.empty() && isWithin(busy, path), !dropped.empty() && isWithin(dropped, path));
+    (drop[i] ? dropped : busy) = path;
   }
   size_t kept = 0;
   for (size_t i = 0; i < differences.size(); ++i)
@@ -132,6 +126,22 @@ void Cycle::Impl::dropKept() {
       ++kept;
     }
   differences.resize(kept);
+}
+
+// Whether nothing has happened to a kept path. `isBusy`: something in it stays different; `holdsKept`: something in it
+// is left alone.
+bool Cycle::Impl::isLeftAlone(const Difference& difference, bool isBusy, bool holdsKept) {
+  if (difference.local.has_value() == difference.remote.has_value()) return false;
+  Side has = difference.local ? Side::LOCAL : Side::REMOTE;
+  if (options.mode == Mode::TWO_WAY) {
+    bool wasChanged = difference.agreed && difference.changedOn(has);
+    return !isBusy && !wasChanged && state.isKept(difference.path);
+  }
+  if (has != (options.mode == Mode::PUSH ? Side::REMOTE : Side::LOCAL)) return false;
+  // What was agreed upon may go once that has gone which came into it; what was not is there only because of what it
+  // holds.
+  if (difference.agreed) return !isBusy && state.isKept(difference.path);
+  return holdsKept || state.isKept(difference.path);
 }
 
 // Whether the other side has something else where the folder of a kept path is.
@@ -229,7 +239,7 @@ void Cycle::Impl::tellPlan() {
 }
 
 // Which folders the first agreements are about has to be known before there are any: a folder that is not mounted is
-// noticed by that.
+// noticed by that. And what is agreed about another folder must not count as looked at in the right one.
 Status Cycle::Impl::rememberRoots() {
   for (Side side : {Side::LOCAL, Side::REMOTE}) {
     auto name = side == Side::LOCAL ? "local-root" : "remote-root";
@@ -237,6 +247,8 @@ Status Cycle::Impl::rememberRoots() {
     if (!now.rootExists || now.root.empty() || !state.get(name).empty()) continue;
     if (auto status = state.set(name, now.root); !status.ok()) return status;
   }
+  bool otherRoot = pass->localRootReplaced || pass->remoteRootReplaced;
+  if (otherRoot && !state.get("cursor").empty()) return state.set("cursor", "");
   return okStatus();
 }
 

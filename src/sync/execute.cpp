@@ -105,14 +105,7 @@ kj::Promise<void> Execution::nextGroup() {
   Side side = Side::LOCAL;
   for (; position < sliceEnd; ++position) {
     auto& operation = operations[position];
-    if (!isVisible(operation)) {
-      // What is agreed may be so only because of what comes before, as at the new place of something that was moved.
-      if (isBlocked(operation))
-        pass.failed = true;
-      else
-        done[position - sliceBegin] = Replica::Done{};
-      continue;
-    }
+    if (!isVisible(operation)) continue;
     if (!group.empty() && operation.side != side) break;
     if (isHeldBack(position)) {
       holdBack(operation);
@@ -207,7 +200,8 @@ void Execution::takeOne(size_t index, Done result) {
 
 void Execution::fail(size_t index, Error error) {
   auto& operation = operations[index];
-  if (operation.kind == Kind::REMOVE && error.code == ErrorCode::NOT_EMPTY) return leaveStubborn(index);
+  bool isNotEmpty = operation.kind == Kind::REMOVE && error.code == ErrorCode::NOT_EMPTY;
+  if (isNotEmpty && !coversBelow(blocked[indexOf(operation.side)], operation.path)) return leaveStubborn(index);
   pass.failed = true;
   if (error.code == ErrorCode::UNREACHABLE || error.code == ErrorCode::SHUTTING_DOWN) pass.broken = error;
   if (isOutOfRoom(error.code) && !outOfRoom) outOfRoom = error;

@@ -46,6 +46,7 @@ class Execution {
   void noteMove(Side side, const Operation& operation);
   bool changesLater(size_t index) const;
   bool changesLaterOn(Side side, size_t index) const;
+  void agreeOnTheRest();
   void recordSlice();
   void record(size_t index, std::vector<StateChange>& changes);
   void recordMove(size_t index, std::vector<StateChange>& changes);

@@ -21,7 +21,20 @@ StateChange eraseOf(const std::string& path) {
 
 }  // namespace
 
+// What was to be agreed upon without doing anything may be so only because of something before it, as at the new place
+// of something that was moved.
+void Execution::agreeOnTheRest() {
+  for (size_t index = sliceBegin; index < position; ++index) {
+    if (isVisible(operations[index])) continue;
+    if (isBlocked(operations[index]))
+      pass.failed = true;
+    else
+      done[index - sliceBegin] = Replica::Done{};
+  }
+}
+
 void Execution::recordSlice() {
+  agreeOnTheRest();
   std::vector<StateChange> changes;
   for (size_t index = sliceBegin; index < position; ++index)
     if (done[index - sliceBegin]) record(index, changes);
@@ -105,6 +118,8 @@ void Execution::recordMove(size_t index, std::vector<StateChange>& changes) {
   if (ownPending && othersPending) return;
   if ((ownPending || othersPending) && !before) return;
   auto own = *result.node;
+  // A folder that got another mode on its way is moved all the same.
+  if (own.type == EntryType::DIRECTORY && operation.sourceNode) own.mode = operation.sourceNode->mode;
   if (ownPending) own = before->on(operation.side);
   if (othersPending) others = before->on(other(operation.side));
   changes.push_back(setOf(operation, std::move(own), std::move(others)));
