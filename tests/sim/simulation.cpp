@@ -36,6 +36,7 @@ kj::Promise<void> Simulation::pause() {
 void Simulation::note(const std::string& line) {
   life.trace += line + "\n";
   if (line == "cut") wasInterrupted = true;
+  if (line.ends_with(": not empty")) someLeftAlone = true;
 }
 
 void Simulation::complain(const std::string& line) {
@@ -78,7 +79,7 @@ void Simulation::begin(Client& client, Cycle::Request request) {
                          note(client.local.name + ": " + report.summary());
                          if (report.error && report.error->message.find("the cycle failed") != std::string::npos)
                            complain(report.error->message);
-                         client.hasLeftAlone = client.hasLeftAlone || !report.withheld.empty();
+                         someLeftAlone = someLeftAlone || !report.withheld.empty();
                          client.report = std::move(report);
                        })
                        .eagerlyEvaluate([this](kj::Exception&& exception) { complain(kj::str(exception).cStr()); });
@@ -170,10 +171,6 @@ void Simulation::quietCycle(Client& client, bool whole) {
   }
 }
 
-bool Simulation::someLeftAlone() const {
-  return std::any_of(clients.begin(), clients.end(), [](auto& client) { return client->hasLeftAlone; });
-}
-
 // After edits have stopped and everything works again; whether all came to rest.
 bool Simulation::quietPhase() {
   noisy = false;
@@ -193,7 +190,7 @@ bool Simulation::quietPhase() {
       client->local.advance();
       quietCycle(*client, still > 0 || round % 10 == 9);
       if (!client->report) return false;
-      if (still > 0 && client->report->didSomething() && !someLeftAlone())
+      if (still > 0 && client->report->didSomething() && !someLeftAlone)
         complain("only a look at everything has found what was left to do");
       active = active || client->report->didSomething() || client->report->error || client->report->stop;
     }

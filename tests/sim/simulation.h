@@ -47,8 +47,6 @@ class Simulation final : public Scheduler {
     std::unique_ptr<Cycle> cycle;
     kj::Maybe<kj::Promise<void>> running;
     std::optional<CycleReport> report;
-    // Something was left alone, and told of: what has to give way to it is tried again by looks at everything only.
-    bool hasLeftAlone = false;
   };
   // What a user wrote and no user took away again.
   struct Token {
@@ -62,7 +60,6 @@ class Simulation final : public Scheduler {
   void noisyPhase();
   void trouble();
   bool quietPhase();
-  bool someLeftAlone() const;
   void quietCycle(Client& client, bool whole);
 
   // users.cpp
@@ -96,6 +93,9 @@ class Simulation final : public Scheduler {
   // written without another time or stamp.
   bool wasInterrupted = false;
   std::set<std::string> writtenUnseen;
+  // Something was left alone, in a folder perhaps that was to go: whether that can go now is tried by looks at
+  // everything.
+  bool someLeftAlone = false;
   uint64_t tokens = 0;
   std::map<std::string, Token> live;
   FakeDisk server{"server"};
