@@ -16,6 +16,7 @@ constexpr uint64_t BYTES_IN_MESSAGE = 256 << 10;
 // After so much the server is told to carry out what it has, and the next batch is begun.
 constexpr unsigned OPERATIONS_IN_BATCH = 2048;
 constexpr uint64_t BYTES_IN_BATCH = 32 << 20;
+constexpr size_t COMMITS_AT_ONCE = 4;  // a connection may hold 16 batches
 
 constexpr size_t MAX_LABEL_BYTES = 200;
 
@@ -84,7 +85,9 @@ kj::Promise<void> RemoteBatch::run() {
         return sendAll()
             .then([this]() {
               commit();
-              return kj::joinPromises(commits.releaseAsArray());
+              auto all = kj::heapArrayBuilder<kj::Promise<void>>(commits.size());
+              for (auto& promise : commits) all.add(kj::mv(promise));
+              return kj::joinPromises(all.finish());
             })
             .then([]() -> Status { return okStatus(); });
       })
@@ -114,11 +117,17 @@ void RemoteBatch::fetchAhead() {
 kj::Promise<void> RemoteBatch::sendAll() {
   if (nextToSend >= tasks.size()) return makesRoot ? send({}, 0) : kj::Promise<void>(kj::READY_NOW);
   return gather({}, 0).then([this]() {
-    if (filling->steps >= OPERATIONS_IN_BATCH || filling->bytes >= BYTES_IN_BATCH) {
-      commit();
-      begin();
+    if (filling->steps < OPERATIONS_IN_BATCH && filling->bytes < BYTES_IN_BATCH) return sendAll();
+    commit();
+    kj::Promise<void> oldest = kj::READY_NOW;
+    if (commits.size() >= COMMITS_AT_ONCE) {
+      oldest = kj::mv(commits.front());
+      commits.pop_front();
     }
-    return sendAll();
+    return oldest.then([this]() {
+      begin();
+      return sendAll();
+    });
   });
 }
 
@@ -274,7 +283,7 @@ void RemoteBatch::commit() {
     }
     takeResults(response.getResults(), begin, end, hasRoot);
   };
-  commits.add(request.send().then(kj::mv(take)).eagerlyEvaluate(nullptr));
+  commits.push_back(request.send().then(kj::mv(take)).eagerlyEvaluate(nullptr));
 }
 
 void RemoteBatch::takeResults(capnp::List<schema::OperationResult>::Reader results, size_t begin, size_t end,

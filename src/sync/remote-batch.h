@@ -5,8 +5,6 @@
 #include <deque>
 #include <optional>
 
-#include <kj/vector.h>
-
 #include <capstan/sync/remote-place.h>
 #include <capstan/sync/remote-stamps.h>
 #include <capstan/sync/replica.h>
@@ -68,7 +66,7 @@ class RemoteBatch {
   uint64_t fetchedBytes = 0;  // that wait to be sent
   kj::Maybe<schema::FileStore::Client> store;
   std::optional<Filling> filling;
-  kj::Vector<kj::Promise<void>> commits;  // under way
+  std::deque<kj::Promise<void>> commits;  // under way
 
   void fetchAhead();
   kj::Promise<void> sendAll();
