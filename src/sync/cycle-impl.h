@@ -34,6 +34,10 @@ struct Pass {
   bool sawMoves = false;  // a move of a folder failed: what is below it must be looked at as well
 
   Replica::Look& on(Side side) { return side == Side::LOCAL ? local : remote; }
+  // Or none at all, where one is to be.
+  bool sawOtherRoot() const {
+    return localRootReplaced || remoteRootReplaced || !local.rootExists || !remote.rootExists;
+  }
   bool isPlain() const { return !failed && !held && unread.empty() && !local.trouble && !remote.trouble; }
 };
 

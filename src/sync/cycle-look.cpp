@@ -138,7 +138,7 @@ bool Cycle::Impl::judgeRules(bool& lookAgain) {
   auto& changes = pass->local.changes;
   bool touched = !pass->lookedAgain && std::any_of(changes.begin(), changes.end(), isRules);
   bool wholly = pass->local.whole && pass->remote.whole;
-  bool others = !pass->firstRun && ignore.fingerprint() != state.get("ignore-rules");
+  bool others = knowsSomething() && ignore.fingerprint() != state.get("ignore-rules");
   if (others) pass->otherRules = true;
   if (touched || (others && !wholly)) lookAgain = true;
   if ((!others && !touched) || (lookAgain && !pass->lookedAgain) || pass->request.dryRun) return true;

@@ -177,6 +177,7 @@ PlanOptions Cycle::Impl::planOptions() {
     if (pass == nullptr || node.digest.empty()) return {};
     auto path = state.findContent(node.size, node.digest);
     if (!path || pass->on(side).changes.find(*path) != pass->on(side).changes.end()) return {};
+    if (ignore.isIgnored(*path, false)) return {};
     return *path;
   };
   return plan;
@@ -247,8 +248,7 @@ Status Cycle::Impl::rememberRoots() {
     if (!now.rootExists || now.root.empty() || !state.get(name).empty()) continue;
     if (auto status = state.set(name, now.root); !status.ok()) return status;
   }
-  bool otherRoot = pass->localRootReplaced || pass->remoteRootReplaced;
-  if (otherRoot && !state.get("cursor").empty()) return state.set("cursor", "");
+  if (pass->sawOtherRoot() && !state.get("cursor").empty()) return state.set("cursor", "");
   return okStatus();
 }
 
@@ -332,9 +332,8 @@ void Cycle::Impl::keepUnresolved() {
   }
   bool trouble = pass->local.trouble || pass->remote.trouble;
   // Once the right folder is there again, nothing tells what was taken for a change in the wrong one.
-  bool otherRoot = pass->localRootReplaced || pass->remoteRootReplaced;
   bool stopped = pass->report.stop && pass->report.stop->wholly;
-  wholeNext = !mayGoOneByOne(rest) || pass->sawMoves || trouble || otherRoot || stopped;
+  wholeNext = !mayGoOneByOne(rest) || pass->sawMoves || trouble || pass->sawOtherRoot() || stopped;
   pass->unread = rest;  // the cursor stays where it is as long as there are some
   again = wholeNext ? PathSet() : std::move(rest);
 }
@@ -351,9 +350,11 @@ void Cycle::Impl::remember() {
     return;
   }
   bool didSomething = pass->report.didSomething();
-  keep("cursor", pass->remote.cursor);
-  keep("local-root", pass->local.root);
-  keep("remote-root", pass->remote.root);
+  if (pass->local.rootExists) keep("local-root", pass->local.root);
+  if (pass->remote.rootExists) {
+    keep("cursor", pass->remote.cursor);
+    keep("remote-root", pass->remote.root);
+  }
   keep("ignore-rules", ignore.fingerprint());
   if (didSomething || pass->firstRun) keep("last-run", std::to_string(options.now()));
   acceptDeletes.reset();

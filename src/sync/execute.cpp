@@ -78,6 +78,7 @@ kj::Promise<void> Execution::nextSlice() {
 size_t Execution::endOfSlice(size_t from) const {
   uint64_t bytes = 0;
   std::set<std::string_view> changed[2];
+  PathSet moved;  // folders, at their new places: what was agreed about what is in them is not there yet
   size_t end = from;
   for (; end < operations.size() && end - from < std::max<uint64_t>(1, cycle.options.operationsAtOnce); ++end) {
     auto& operation = operations[end];
@@ -85,6 +86,7 @@ size_t Execution::endOfSlice(size_t from) const {
     auto side = sourceSide(operation);
     bool again = wasChanged(operation.side, operation.path) || (side && wasChanged(*side, operation.source));
     if (!isVisible(operation)) again = again || wasChanged(other(operation.side), operation.path);
+    again = again || coversAbove(moved, operation.path) || coversAbove(moved, operation.source);
     if (again) break;
     if (operation.kind == Kind::PUT) bytes += operation.node.size;
     if (end > from && bytes > cycle.options.bytesAtOnce) break;
@@ -94,7 +96,9 @@ size_t Execution::endOfSlice(size_t from) const {
     };
     if (!isVisible(operation)) continue;
     note(operation.side, operation.path);
-    if (operation.kind == Kind::MOVE) note(operation.side, operation.source);
+    if (operation.kind != Kind::MOVE) continue;
+    note(operation.side, operation.source);
+    if (operation.node.type == EntryType::DIRECTORY) moved.insert(operation.path);
   }
   return end;
 }

@@ -44,6 +44,7 @@ class Execution {
   const Node* latestAt(Side side, const std::string& path) const;
   void setLatest(Side side, const std::string& path, std::optional<Node> node);
   void noteMove(Side side, const Operation& operation);
+  bool isChangedAfter(Side side, const std::string& path, size_t index) const;
   bool changesLater(size_t index) const;
   bool changesLaterOn(Side side, size_t index) const;
   void agreeOnTheRest();

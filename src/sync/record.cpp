@@ -47,15 +47,24 @@ void Execution::recordSlice() {
   }
   for (size_t index = sliceBegin; index < position; ++index)
     if (done[index - sliceBegin] && !changesLater(index)) pass.recorded.insert(operations[index].path);
-  for (size_t index = sliceBegin; index < position; ++index)
-    if (done[index - sliceBegin] && operations[index].kind == Kind::MOVE)
-      pass.recorded.insert(operations[index].source);
+  for (size_t index = sliceBegin; index < position; ++index) {
+    auto& operation = operations[index];
+    if (!done[index - sliceBegin] || operation.kind != Kind::MOVE) continue;
+    // Unless something else takes the old place.
+    auto& source = operation.source;
+    if (isChangedAfter(Side::LOCAL, source, index) || isChangedAfter(Side::REMOTE, source, index)) continue;
+    pass.recorded.insert(operation.source);
+  }
   releaseKept(changes);
 }
 
-bool Execution::changesLaterOn(Side side, size_t index) const {
-  auto mention = mentions[indexOf(side)].find(operations[index].path);
+bool Execution::isChangedAfter(Side side, const std::string& path, size_t index) const {
+  auto mention = mentions[indexOf(side)].find(path);
   return mention != mentions[indexOf(side)].end() && mention->second.lastChange > index;
+}
+
+bool Execution::changesLaterOn(Side side, size_t index) const {
+  return isChangedAfter(side, operations[index].path, index);
 }
 
 bool Execution::changesLater(size_t index) const { return changesLaterOn(operations[index].side, index); }

@@ -20,6 +20,12 @@ bool FakeDisk::hasChildren(std::string_view folder) const {
   return next != items.end() && isWithin(next->first, folder);
 }
 
+bool FakeDisk::isUnreadable(std::string_view path) const {
+  if (unreadable.empty() || path == unreadable || !isWithin(path, unreadable)) return false;
+  auto folder = find(unreadable);
+  return folder != nullptr && folder->node.type == EntryType::DIRECTORY;
+}
+
 bool FakeDisk::canHold(std::string_view path) const {
   auto parent = parentOf(path);
   if (!mounted) return false;

@@ -27,6 +27,8 @@ class FakeDisk {
   std::optional<Node> nodeAt(std::string_view path) const;
   const Item* find(std::string_view path) const;
   bool hasChildren(std::string_view folder) const;
+  // Whether it lies in the folder that cannot be read, if that is there.
+  bool isUnreadable(std::string_view path) const;
   std::string root() const { return mounted ? name + "-root" : name + "-mount-point"; }
 
   // What users and the synchroniser do. No expectation is checked here; the parent must be a folder (else nothing is

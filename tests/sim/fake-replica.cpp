@@ -86,7 +86,7 @@ void FakeReplica::lookAt(Looking& looking, const std::string& path) {
   auto agreed = const_cast<State&>(looking.state).find(path);
   bool isFolder = now ? now->type == EntryType::DIRECTORY : agreed && agreed->on(side).type == EntryType::DIRECTORY;
   if (looking.ignore.isIgnored(path, isFolder)) return;
-  if (!disk.unreadable.empty() && isWithin(path, disk.unreadable) && path != disk.unreadable) {
+  if (disk.isUnreadable(path)) {
     looking.look.trouble = error(ErrorCode::IO, disk.unreadable);
     return;
   }
@@ -98,6 +98,10 @@ void FakeReplica::lookAt(Looking& looking, const std::string& path) {
 
 Result<Replica::Look> FakeReplica::endLook(Looking& looking) {
   auto& look = looking.look;
+  if (lookError) {
+    position.reset();
+    return *lookError;
+  }
   if (scheduler.faults() && scheduler.random().oneIn(25)) {
     position.reset();
     scheduler.note(disk.name + " cannot be looked at");
@@ -125,6 +129,7 @@ Result<Replica::Look> FakeReplica::endLook(Looking& looking) {
 kj::Promise<Result<std::optional<Node>>> FakeReplica::stat(std::string path) {
   return scheduler.pause().then([this, path]() -> Result<std::optional<Node>> {
     if (scheduler.faults() && scheduler.random().oneIn(40)) return error(ErrorCode::IO, path);
+    if (disk.isUnreadable(path)) return error(ErrorCode::IO, path);
     return disk.nodeAt(path);
   });
 }
@@ -171,6 +176,7 @@ kj::Promise<std::vector<Result<Replica::Done>>> FakeReplica::apply(std::vector<O
       .then([this, &at]() { return applyNext(at); })
       .then([this]() { return scheduler.pause(); })
       .then([this, &at]() {
+        if (beforeAnswer) beforeAnswer();
         // After a cut nobody hears what was done.
         if (at.cut)
           for (size_t i = 0; i < at.results.size(); ++i)
@@ -183,6 +189,11 @@ kj::Promise<std::vector<Result<Replica::Done>>> FakeReplica::apply(std::vector<O
 kj::Promise<void> FakeReplica::applyNext(Applying& applying) {
   if (applying.results.size() == applying.operations.size()) return kj::READY_NOW;
   auto& operation = applying.operations[applying.results.size()];
+  auto wrong = beforeOperation ? beforeOperation(operation) : std::nullopt;
+  if (wrong) {
+    applying.results.push_back(std::move(*wrong));
+    return applyNext(applying);
+  }
   auto& random = scheduler.random();
   if (side == Side::REMOTE && scheduler.faults() && random.oneIn(60) && !applying.cut) {
     scheduler.note("cut");

@@ -40,6 +40,12 @@ class FakeReplica final : public Replica {
   bool mayRemove = true;     // false: whatever is removed is removed without a good reason
   std::string mayNotRemove;  // nor anything in this folder; empty: none
 
+  // For tests of one thing that goes wrong; may be empty. Before each operation, which fails with what is answered; and
+  // when all were carried out, before anybody hears of it.
+  std::function<std::optional<Error>(const Operation&)> beforeOperation;
+  std::function<void()> beforeAnswer;
+  std::optional<Error> lookError;
+
  private:
   struct Looking;
   struct Applying;
