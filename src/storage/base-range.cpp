@@ -25,6 +25,13 @@ Error changed() {
   return {ErrorCode::CONFLICT, "the file that the upload is based on was changed meanwhile; look at it again", {}};
 }
 
+// So much of the data that what is left begins with a block, which may be shared.
+uint64_t withinBudget(uint64_t from, uint64_t count, uint64_t budget) {
+  if (count <= budget) return count;
+  uint64_t tail = (from + budget) % BLOCK_BYTES;
+  return budget > tail ? budget - tail : budget;
+}
+
 }  // namespace
 
 void StagedContent::setBase(kj::AutoCloseFd fd, Version version) {
@@ -41,23 +48,29 @@ Status StagedContent::checkBase(uint64_t end) {
   return failure.emplace(Error{ErrorCode::INVALID_ARGUMENT, "the range to be copied is not within the base file", {}});
 }
 
-Status StagedContent::copy(uint64_t from, uint64_t count) {
+// As much as the budget allows of what is not copied yet.
+Status StagedContent::copy(const Piece& piece, uint64_t& copied, uint64_t& budget) {
   uint64_t end;
   if (base.get() < 0) {
     return failure.emplace(Error{ErrorCode::INVALID_ARGUMENT, "the upload has no base to copy from", {}});
   }
-  if (__builtin_add_overflow(from, count, &end)) end = UINT64_MAX;
+  if (__builtin_add_overflow(piece.copyFrom, piece.copyCount, &end)) end = UINT64_MAX;
   Status same = checkBase(end);
   if (!same.ok()) return same;
-  while (from < end) {
+  uint64_t from = piece.copyFrom + copied;
+  while (from < end && budget > 0) {
     Extent extent = extentAt(base, from, end);
     Status status = storeZeros(extent.hole);
     if (!status.ok()) return status;
     from += extent.hole;
-    if (extent.dataEnd > from) status = copyData(from, extent.dataEnd - from);
+    uint64_t data = extent.dataEnd > from ? extent.dataEnd - from : 0;
+    uint64_t count = withinBudget(from, data, budget);
+    if (count > 0) status = copyData(from, count);
     if (!status.ok()) return status;
-    from = std::max(from, extent.dataEnd);
+    from += count;
+    budget -= std::min(budget, std::max<uint64_t>(count, 1));
   }
+  copied = from - piece.copyFrom;
   return checkBase(end);
 }
 

@@ -19,6 +19,7 @@ namespace {
 
 constexpr mode_t PERMISSIONS = 07777;
 constexpr std::chrono::milliseconds SLICE(50);
+constexpr off_t FLUSHED_AT_ONCE = 256 << 10;  // larger files are, by whoever copies
 constexpr int OPEN_FOLDER = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 constexpr int OPEN_FILE = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
 
@@ -177,12 +178,22 @@ Result<bool> TreeCopy::finishFile() {
   }
   int to = file->to();
   if (fchmod(to, mode) < 0 || futimens(to, times) < 0) return failed(options.from);
-  if (!together && disk.fsync(to) < 0) return failed(options.from);
+  // One that its owner may not read could not be opened again.
+  unflushed = options.flushLater && folders.empty() && fileStatus.st_size <= FLUSHED_AT_ONCE && (mode & 0400) != 0;
+  if (!together && !unflushed && disk.fsync(to) < 0) return failed(options.from);
   file = nullptr;
   if (!folders.empty()) return false;
   Status same = checkSource();
+  source = nullptr;
   if (!same.ok()) return same.error();
   return true;
+}
+
+Status TreeCopy::flush() {
+  kj::AutoCloseFd fd(openat(staging.fd(), stagedName.c_str(), OPEN_FILE));
+  if (fd.get() < 0 || disk.fsync(fd) < 0) return failed(options.from);
+  unflushed = false;
+  return okStatus();
 }
 
 // A file that was to be copied in one version must not have changed meanwhile.
@@ -298,9 +309,14 @@ namespace {
 
 class CopyFile final : public Mutation {
  public:
-  explicit CopyFile(CopyOptions options) : options(std::move(options)) {}
+  CopyFile(CopyOptions options, std::shared_ptr<TreeCopy> staged)
+      : options(std::move(options)), staged(std::move(staged)) {}
+
+  bool prepare(Round&) override { return staged != nullptr && staged->isToBeFlushed(); }
+  Status flushContent(Round&) override { return staged->flush(); }
 
   Result<Entry> apply(Round& round) override {
+    if (staged != nullptr && isAsExpected(round)) return makePlaceCopy(std::move(staged))->apply(round);
     auto copy = std::make_shared<TreeCopy>(round.root, round.staging, round.disk, options);
     while (true) {
       auto done = copy->step();
@@ -311,14 +327,22 @@ class CopyFile final : public Mutation {
   }
 
  private:
+  // Whether what was staged is what is there now.
+  bool isAsExpected(Round& round) const {
+    auto place = round.root.locate(options.from);
+    if (!place.ok()) return false;
+    auto found = lookAt(place->folder, place->name, options.from);
+    return found.ok() && checkFound(options.fromExpectation, *found, options.from).ok();
+  }
+
   const CopyOptions options;
+  std::shared_ptr<TreeCopy> staged;
 };
 
 }  // namespace
 
-std::unique_ptr<Mutation> makeCopyFile(CopyOptions options) {
-  options.noFolders = true;
-  return std::make_unique<CopyFile>(std::move(options));
+std::unique_ptr<Mutation> makeCopyFile(CopyOptions options, std::shared_ptr<TreeCopy> staged) {
+  return std::make_unique<CopyFile>(std::move(options), std::move(staged));
 }
 
 std::unique_ptr<Mutation> makePlaceCopy(std::shared_ptr<TreeCopy> copy) {

@@ -19,6 +19,7 @@ struct CopyOptions {
   bool makeParents = false;
   Attributes attributes = {};  // of the copy of a file or symlink, where it is not to have the source's
   bool noFolders = false;      // a folder is isDirectory
+  bool flushLater = false;     // a small file is not made durable by itself: whoever places it flushes many together
 };
 
 // Used by one thread at a time; its methods block. Keeps Staging (and with it the Root) alive. Dropped before it is in
@@ -31,6 +32,10 @@ class TreeCopy {
 
   // Goes on for about 50 ms. True when all is staged and durable there; then call makePlaceCopy().
   Result<bool> step();
+
+  // What CopyOptions::flushLater has left to be done.
+  bool isToBeFlushed() const { return unflushed; }
+  Status flush();
 
  private:
   friend class CopyPlacement;
@@ -63,6 +68,7 @@ class TreeCopy {
   bool begun = false;
   bool staged = false;  // something is at stagedName
   bool placed = false;
+  bool unflushed = false;
   bool together = false;    // one syncfs() at the end instead of many fsync()
   kj::AutoCloseFd flushFd;  // for it; of our own, so that it tells of each error since, whoever else asks
 
@@ -82,7 +88,7 @@ class TreeCopy {
 std::unique_ptr<Mutation> makePlaceCopy(std::shared_ptr<TreeCopy> copy);
 
 // The whole of it in one mutation, for one file or symlink in a batch: what is copied is what the mutations before have
-// left. Others wait meanwhile.
-std::unique_ptr<Mutation> makeCopyFile(CopyOptions options);
+// left. If that is what was staged already (or null), it is placed; else it is copied now, and others wait meanwhile.
+std::unique_ptr<Mutation> makeCopyFile(CopyOptions options, std::shared_ptr<TreeCopy> staged);
 
 }  // namespace capstan::storage

@@ -17,6 +17,7 @@ namespace {
 constexpr uint64_t WRITE_BACK_BYTES = 8 << 20;
 constexpr uint64_t READ_BYTES = 1 << 20;
 constexpr uint64_t SLICE_BYTES = 32 << 20;
+constexpr uint64_t COPY_SLICE_BYTES = 16 << 20;  // copied from the base in one slice
 // A few bytes on the wire can ask for a hole of terabytes. Hashing so many zeros is left to checkStep(), in slices.
 constexpr uint64_t MAX_RUNNING_ZEROS = 256 << 20;
 constexpr uint64_t SLICE_ZEROS = 512 << 20;
@@ -67,7 +68,7 @@ Result<bool> StagedContent::hashStep(Hasher& hasher) {
   return hashed >= position;
 }
 
-Status StagedContent::append(const std::vector<Piece>& pieces) {
+Result<bool> StagedContent::append(const std::vector<Piece>& pieces, Progress& progress) {
   if (failure) return *failure;
   auto use = file->tryUse();
   if (!use.ok()) {
@@ -75,9 +76,13 @@ Status StagedContent::append(const std::vector<Piece>& pieces) {
     return *failure;
   }
   Status status = okStatus();
-  for (const Piece& piece : pieces) {
-    status = store(piece);
-    if (!status.ok()) break;
+  uint64_t budget = COPY_SLICE_BYTES;
+  while (status.ok() && progress.next < pieces.size() && budget > 0) {
+    const Piece& piece = pieces[progress.next];
+    status = piece.copyCount > 0 ? copy(piece, progress.copied, budget) : store(piece);
+    if (progress.copied < piece.copyCount) continue;
+    ++progress.next;
+    progress.copied = 0;
   }
   // A hole at the end counts; half a piece, after an error, does not.
   if (length != position || !status.ok()) {
@@ -85,11 +90,20 @@ Status StagedContent::append(const std::vector<Piece>& pieces) {
     length = position;
   }
   startWriteBack();
-  return status;
+  if (!status.ok()) return status.error();
+  return progress.next == pieces.size();
+}
+
+Status StagedContent::append(const std::vector<Piece>& pieces) {
+  Progress progress;
+  while (true) {
+    auto done = append(pieces, progress);
+    if (!done.ok()) return done.error();
+    if (*done) return okStatus();
+  }
 }
 
 Status StagedContent::store(const Piece& piece) {
-  if (piece.copyCount > 0) return copy(piece.copyFrom, piece.copyCount);
   Status status = storeZeros(piece.zeros);
   if (!status.ok() || piece.bytes.size() == 0) return status;
   return storeBytes(asView(piece.bytes));

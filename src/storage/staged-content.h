@@ -23,6 +23,12 @@ struct Piece {
   uint64_t copyCount = 0;
 };
 
+// How far some pieces have been appended.
+struct Progress {
+  size_t next = 0;      // the piece under way
+  uint64_t copied = 0;  // of it
+};
+
 // Used by one thread at a time. All methods block, save the getters.
 class StagedContent {
  public:
@@ -35,8 +41,10 @@ class StagedContent {
   // when done.
   Result<bool> resumeStep();
 
-  // Appends. After an error the file ends with the last byte that was stored, and everything further answers that
-  // error.
+  // Appends. Goes on for a slice, where much is to be copied from the base; true when done. After an error the file
+  // ends with the last byte that was stored, and everything further answers that error.
+  Result<bool> append(const std::vector<Piece>& pieces, Progress& progress);
+  // All of it, however long that takes.
   Status append(const std::vector<Piece>& pieces);
 
   // Compares size and digest with what they have to be (corrupt). Goes on for a slice; true when done.
@@ -55,7 +63,7 @@ class StagedContent {
   Status storeZeros(uint64_t count);
   Status storeBytes(std::string_view bytes);
   // base-range.cpp
-  Status copy(uint64_t from, uint64_t count);
+  Status copy(const Piece& piece, uint64_t& copied, uint64_t& budget);
   Status copyData(uint64_t from, uint64_t count);
   bool tooManyZeros() const;  // to be hashed as they come
   bool share(uint64_t from, uint64_t count);

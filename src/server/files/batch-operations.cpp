@@ -67,11 +67,16 @@ Taken readRename(schema::Operation::Rename::Reader rename) {
                      rpc::read(rename.getToExpectation()), rename.getMakeParents()});
 }
 
-Taken readCopy(schema::Operation::Copy::Reader copy) {
+TakenOperation readCopy(schema::Operation::Copy::Reader copy) {
   auto attributes = rpc::read(copy.getAttributes());
   if (!attributes.ok()) return makeFailure(attributes.error());
-  return makeCopyFile({textOf(copy.getFrom()), textOf(copy.getTo()), rpc::read(copy.getFromExpectation()),
-                       rpc::read(copy.getToExpectation()), copy.getMakeParents(), *attributes, true});
+  return CopyOptions{textOf(copy.getFrom()),
+                     textOf(copy.getTo()),
+                     rpc::read(copy.getFromExpectation()),
+                     rpc::read(copy.getToExpectation()),
+                     copy.getMakeParents(),
+                     *attributes,
+                     true};
 }
 
 }  // namespace

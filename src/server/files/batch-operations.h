@@ -8,9 +8,9 @@
 
 namespace capstan::server::files {
 
-// Either something to be staged (its `operation` is not set), or a mutation. An operation that makes no sense is a
-// mutation that fails.
-using TakenOperation = std::variant<PutJob, std::unique_ptr<Mutation>>;
+// Either something to be staged (its `operation` is not set), or to be copied, or a mutation. An operation that makes
+// no sense is a mutation that fails.
+using TakenOperation = std::variant<PutJob, CopyOptions, std::unique_ptr<Mutation>>;
 TakenOperation read(schema::Operation::Reader operation);
 
 // A mutation that answers this error and does nothing.

@@ -3,7 +3,7 @@
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
 #include <capstan/server/files/batch-operations.h>
-#include <capstan/server/files/file-store.h>
+#include <capstan/server/files/repeat.h>
 
 namespace capstan::server::files {
 
@@ -15,7 +15,12 @@ constexpr size_t MAX_PENDING_BYTES = 4 << 20;
 }  // namespace
 
 BatchServer::BatchServer(FolderState& folder, BatchSlot slot, std::shared_ptr<Run> run)
-    : folder(folder), slot(kj::mv(slot)), run(std::move(run)), failures(*this), tasks(failures) {}
+    : folder(folder),
+      slot(kj::mv(slot)),
+      run(std::move(run)),
+      copies(std::make_shared<BatchCopies>(*folder.root, *folder.staging, folder.committer->disk())),
+      failures(*this),
+      tasks(failures) {}
 
 BatchServer::~BatchServer() noexcept(false) = default;
 
@@ -63,6 +68,11 @@ void BatchServer::take(schema::Operation::Reader operation, std::vector<PutJob>&
   auto taken = read(operation);
   if (auto mutation = std::get_if<std::unique_ptr<Mutation>>(&taken)) {
     mutations.push_back(std::move(*mutation));
+    return;
+  }
+  if (auto copy = std::get_if<CopyOptions>(&taken)) {
+    copies->add(mutations.size(), std::move(*copy));
+    mutations.push_back(nullptr);
     return;
   }
   auto& job = std::get<PutJob>(taken);
@@ -124,16 +134,31 @@ kj::Promise<void> BatchServer::commit(CommitContext context) {
   committed = true;
   // The place in the order is taken now; staging may still go on.
   auto ticket = folder.committer->takeTicket(&slot.connection());
-  return drained().then([this, context, ticket = kj::mv(ticket)]() mutable -> kj::Promise<void> {
+  return drained().then(
+      [this, context, ticket = kj::mv(ticket)]() mutable { return carryOut(context, kj::mv(ticket)); });
+}
+
+kj::Promise<void> BatchServer::carryOut(CommitContext context, Committer::Ticket ticket) {
+  auto staged = stageCopies(ticket);
+  return staged.then([this, context, ticket = kj::mv(ticket)](Status status) mutable -> kj::Promise<void> {
+    if (failed == nullptr && !status.ok()) failed = status.error();
     KJ_IF_MAYBE (error, failed) {
       mutations.clear();
       run = nullptr;
       rpc::setError(context.getResults().initOutcome(), *error);
       return kj::READY_NOW;
     }
+    copies->moveInto(mutations);
     return folder.committer->submitAll(kj::mv(ticket), std::move(mutations), std::move(run))
         .then([context](std::vector<Result<Entry>> results) mutable { answer(context, results); });
   });
+}
+
+kj::Promise<Status> BatchServer::stageCopies(const Committer::Ticket& ticket) {
+  if (failed != nullptr || !copies->canStage()) return okStatus();
+  // What is copied is what the calls before this one have left.
+  return folder.committer->turnOf(ticket).then(
+      [this]() { return repeat(folder, slot.connection(), [copies = copies]() { return copies->stageStep(); }); });
 }
 
 void BatchServer::answer(CommitContext& context, const std::vector<Result<Entry>>& results) {

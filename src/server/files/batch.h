@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include <capstan/server/files/batch-copies.h>
 #include <capstan/server/files/folder-state.h>
 #include <capstan/storage/mutation.h>
 #include <capstan/storage/run.h>
@@ -61,6 +62,9 @@ class BatchServer final : public schema::Batch::Server {
   kj::Promise<void> stage(std::vector<PutJob> jobs, size_t bytes);
   void staged(const std::vector<size_t>& operations, size_t bytes, Result<Staged> result);
   kj::Promise<void> drained();
+  kj::Promise<void> carryOut(CommitContext context, Committer::Ticket ticket);
+  // Stages what can be copied before the turn of the ticket is used.
+  kj::Promise<Status> stageCopies(const Committer::Ticket& ticket);
   static void answer(CommitContext& context, const std::vector<Result<Entry>>& results);
 
   // constant after construction
@@ -69,7 +73,8 @@ class BatchServer final : public schema::Batch::Server {
 
   // owned by the loop
   std::shared_ptr<Run> run;  // until the commit: then it is over, if no other batch goes on with it
-  std::vector<std::unique_ptr<Mutation>> mutations;  // null: being staged
+  std::vector<std::unique_ptr<Mutation>> mutations;  // null: being staged, or a copy
+  std::shared_ptr<BatchCopies> copies;
   bool committed = false;
   kj::Maybe<Error> failed;  // of the batch as a whole: commit changes nothing
   size_t pendingBytes = 0;  // of content on its way to staging

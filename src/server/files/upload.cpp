@@ -2,25 +2,10 @@
 
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
-#include <capstan/server/files/file-store.h>
+#include <capstan/server/files/repeat.h>
 #include <capstan/storage/place-file.h>
 
 namespace capstan::server::files {
-
-namespace {
-
-// Repeats a job that goes in slices until it answers true, or the connection has ended.
-template <typename Step>
-kj::Promise<Status> repeat(FolderState& folder, const ConnectionScope& scope, Step step) {
-  return folder.run(step).then([&folder, &scope, step](Result<bool> done) -> kj::Promise<Status> {
-    if (!done.ok()) return Status(done.error());
-    if (*done) return okStatus();
-    if (scope.gone) return Status(connectionGoneError());
-    return repeat(folder, scope, step);
-  });
-}
-
-}  // namespace
 
 UploadSlot::UploadSlot(kj::Own<ConnectionScope> owner) : scope(kj::mv(owner)) {
   ++scope->uploads;
@@ -40,8 +25,17 @@ UploadServer::UploadServer(FolderState& folder, UploadSlot slot, UploadTarget ta
       target(std::move(target)),
       content(std::move(content)),
       pieces([this](std::vector<Piece> taken) {
-        return this->folder.run([content = this->content, taken = kj::mv(taken)]() { return content->append(taken); })
-            .then([this](Status status) { return status.ok() ? status : Status(withPath(status.error())); });
+        struct Appending {
+          std::vector<Piece> pieces;
+          Progress progress;
+        };
+        auto appending = std::make_shared<Appending>(Appending{kj::mv(taken), {}});
+        auto step = [content = this->content, appending]() {
+          return content->append(appending->pieces, appending->progress);
+        };
+        return repeat(this->folder, this->slot.connection(), step).then([this](Status status) {
+          return status.ok() ? status : Status(withPath(status.error()));
+        });
       }) {}
 
 UploadServer::~UploadServer() noexcept(false) = default;

@@ -1,5 +1,8 @@
 #include <capstan/server/files/batch.h>
 
+#include <atomic>
+#include <latch>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -92,6 +95,77 @@ TEST_F(BatchTest, ComesAfterWhatItsConnectionSentBefore) {
   EXPECT_TRUE(answerOf(late.wait(waitScope)).ok());
   EXPECT_EQ(temp.read("moved"), "early");
   EXPECT_EQ(temp.read("file"), "late");
+}
+
+// Keeps all threads of a pool busy until it is destroyed.
+class Blockade {
+ public:
+  explicit Blockade(BlockingPool& pool, size_t threads) {
+    for (size_t i = 0; i < threads; ++i) {
+      jobs.push_back(pool.run([this]() {
+        ++begun;
+        open.wait();
+        return okStatus();
+      }));
+    }
+    while (begun < threads) sched_yield();
+  }
+  void lift(kj::WaitScope& waitScope) {
+    open.count_down();
+    for (auto& job : jobs) EXPECT_TRUE(job.wait(waitScope).ok());
+  }
+
+ private:
+  std::latch open{1};
+  std::atomic<size_t> begun{0};
+  std::vector<kj::Promise<Status>> jobs;
+};
+
+TEST_F(BatchTest, CopiesWhereNobodyElseHasToWait) {
+  temp.write("large", std::string(3 << 20, 'x'));
+  auto otherScope = kj::refcounted<ConnectionScope>();
+  auto other = folder->newFileStore(kj::addRef(*otherScope));
+  auto batch = begin();
+  add(batch, {copying("large", "copy", {}, is(versionAt("large"))), makingFolder("after")});
+  Blockade blockade(pool, 3);
+  auto committed = batch.commitRequest().send();
+  waitScope.poll();
+  auto request = other.makeDirectoryRequest();
+  request.setPath(rpc::asData("others"));
+  EXPECT_TRUE(answerOf(request.send().wait(waitScope)).ok());
+  // The committer had its turn, and the copying is not what it did.
+  EXPECT_FALSE(std::filesystem::exists(temp / "copy"));
+  blockade.lift(waitScope);
+  for (auto result : committed.wait(waitScope).getResults()) EXPECT_TRUE(answerOf(result).ok());
+  EXPECT_EQ(temp.read("copy"), temp.read("large"));
+  EXPECT_TRUE(std::filesystem::exists(temp / "after"));
+  EXPECT_THAT(staged(), IsEmpty());
+}
+
+TEST_F(BatchTest, CopiesWhatTheOperationsBeforeHaveLeftOrNothing) {
+  temp.write("a", "1");
+  auto version = versionAt("a");
+  auto answers = runBatch({copying("a", "b", {}, is(version)), putting("a", "2"), copying("a", "c", {}, is(version)),
+                           copying("a", "d"), copying("none", "e", {}, is(version))});
+  EXPECT_TRUE(answers[0].ok());
+  EXPECT_EQ(answers[2].code, ErrorCode::CONFLICT) << answers[2];
+  EXPECT_TRUE(answers[3].ok());
+  EXPECT_FALSE(answers[4].ok());
+  EXPECT_EQ(temp.read("b"), "1");
+  EXPECT_EQ(temp.read("d"), "2");
+  EXPECT_FALSE(std::filesystem::exists(temp / "c"));
+  EXPECT_THAT(staged(), IsEmpty());
+}
+
+TEST_F(BatchTest, MakesManyCopiesDurableWithAHandfulOfFlushes) {
+  if (!syncfsIsTrusted(state().root->fd())) GTEST_SKIP() << "each is flushed by itself here";
+  temp.write("a", "1");
+  auto version = versionAt("a");
+  std::vector<Fill> fills;
+  for (int i = 0; i < 200; ++i) fills.push_back(copying("a", "copy" + std::to_string(i), {}, is(version)));
+  auto before = folder->figures().flushes;
+  EXPECT_THAT(runBatch(fills), Each(Property(&Answer::ok, true)));
+  EXPECT_LT(folder->figures().flushes - before, 10u);
 }
 
 TEST_F(BatchTest, IsUsedUpByItsCommit) {

@@ -9,6 +9,7 @@ namespace capstan::server::files {
 
 struct Batching : Writing {
   using Fill = std::function<void(schema::Operation::Builder)>;
+  using Writing::Writing;
 
   schema::Batch::Client begin(const std::string& run = {}, const std::string& label = {}) {
     auto request = store.beginRequest();
@@ -72,9 +73,10 @@ struct Batching : Writing {
       rpc::write(rename.initToExpectation(), toExpectation);
     };
   }
-  static Fill copying(std::string from, std::string to, Attributes attributes = {}) {
+  static Fill copying(std::string from, std::string to, Attributes attributes = {}, Expectation fromExpectation = {}) {
     return [=](schema::Operation::Builder operation) {
       auto copy = operation.initCopy();
+      rpc::write(copy.initFromExpectation(), fromExpectation);
       copy.setFrom(rpc::asData(from));
       copy.setTo(rpc::asData(to));
       rpc::write(copy.initAttributes(), attributes);
@@ -100,6 +102,35 @@ struct Batching : Writing {
       set.setPath(rpc::asData(path));
       rpc::write(set.initAttributes(), attributes);
     };
+  }
+
+  schema::Trash::Client trash() { return store.trashRequest().send().getTrash(); }
+
+  struct Undone {
+    ErrorCode code = ErrorCode::UNSET;
+    uint64_t count = 0;
+    std::vector<std::pair<std::string, ErrorCode>> failures;
+    std::string run;
+  };
+  Undone undo(const std::string& run) {
+    auto request = trash().undoRequest();
+    request.setRun(rpc::asData(run));
+    auto response = request.send().wait(waitScope);
+    Undone undone;
+    KJ_IF_MAYBE (error, rpc::errorIn(response.getOutcome())) undone.code = error->code;
+    undone.count = response.getUndone();
+    for (auto failure : response.getFailures()) {
+      undone.failures.emplace_back(rpc::asView(failure.getPath()), ErrorCode(uint16_t(failure.getCode())));
+    }
+    undone.run = std::string(rpc::asView(response.getRun()));
+    return undone;
+  }
+  Answer restore(const std::string& run, const std::string& path, const std::string& to = {}) {
+    auto request = trash().restoreRequest();
+    request.setRun(rpc::asData(run));
+    request.setPath(rpc::asData(path));
+    if (!to.empty()) request.setTo(rpc::asData(to));
+    return answerOf(request.send().wait(waitScope));
   }
 
   std::string lastRun;

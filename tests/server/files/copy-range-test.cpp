@@ -1,5 +1,7 @@
 #include <capstan/server/files/upload.h>
 
+#include <fcntl.h>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -71,6 +73,43 @@ TEST_F(CopyRangeTest, KeepsHoles) {
   ASSERT_TRUE(commit(upload, expected).ok());
   EXPECT_EQ(temp.stat("file").st_size, 64 << 20);
   EXPECT_LT(temp.stat("file").st_blocks, 1000);
+}
+
+TEST_F(CopyRangeTest, GoesInSlicesSoThatOthersHaveTheirTurn) {
+  std::string content(40 << 20, 'x');
+  for (size_t i = 0; i < content.size(); i += 4099) content[i] = char(i);
+  temp.write("file", content);
+  auto staged = state().staging->create(0600);
+  ASSERT_TRUE(staged.ok());
+  StagedContent appended(*staged);
+  appended.setBase(kj::AutoCloseFd(::open((temp / "file").c_str(), O_RDONLY | O_CLOEXEC)), versionAt("file"));
+  std::vector<Piece> pieces;
+  pieces.push_back({nullptr, 0, 1, content.size() - 1});
+  Progress progress;
+  int slices = 0;
+  for (bool isDone = false; !isDone; ++slices) {
+    auto done = appended.append(pieces, progress);
+    ASSERT_TRUE(done.ok());
+    isDone = *done;
+  }
+  EXPECT_EQ(slices, 3);
+  EXPECT_EQ(appended.size(), content.size() - 1);
+  auto expected = digestOf(DigestAlgorithm::XXH3, std::string_view(content).substr(1));
+  auto checked = appended.checkStep({content.size() - 1, DigestAlgorithm::XXH3, expected});
+  EXPECT_TRUE(checked.ok() && *checked);
+}
+
+TEST_F(CopyRangeTest, EndsWithTheConnection) {
+  temp.write("file", std::string(64 << 20, 'x'));
+  auto upload = create("file", versionAt("file"));
+  auto request = upload.copyRangeRequest();
+  request.setOffset(0);
+  request.setCount(64 << 20);
+  request.send().wait(waitScope);
+  scope->gone = true;
+  EXPECT_FALSE(commit(upload, "").ok());
+  upload = nullptr;
+  EXPECT_THAT(staged(), IsEmpty());
 }
 
 TEST_F(CopyRangeTest, RefusesABaseThatIsNotThereAnyMore) {

@@ -20,27 +20,6 @@ class TrashServerTest : public ::testing::Test, public Batching {
   ~TrashServerTest() noexcept override {}
 
  protected:
-  schema::Trash::Client trash() { return store.trashRequest().send().getTrash(); }
-
-  struct Undone {
-    ErrorCode code = ErrorCode::UNSET;
-    uint64_t count = 0;
-    std::vector<std::pair<std::string, ErrorCode>> failures;
-    std::string run;
-  };
-  Undone undo(const std::string& run) {
-    auto request = trash().undoRequest();
-    request.setRun(rpc::asData(run));
-    auto response = request.send().wait(waitScope);
-    Undone undone;
-    KJ_IF_MAYBE (error, rpc::errorIn(response.getOutcome())) undone.code = error->code;
-    undone.count = response.getUndone();
-    for (auto failure : response.getFailures()) {
-      undone.failures.emplace_back(rpc::asView(failure.getPath()), ErrorCode(uint16_t(failure.getCode())));
-    }
-    undone.run = std::string(rpc::asView(response.getRun()));
-    return undone;
-  }
   std::vector<std::string> listed(const std::string& run = {}, const std::string& path = {}, uint32_t max = 0) {
     std::vector<std::string> paths;
     std::string cursor;
@@ -56,13 +35,6 @@ class TrashServerTest : public ::testing::Test, public Batching {
       if (response.getAtEnd()) return paths;
       cursor = std::string(rpc::asView(response.getCursor()));
     }
-  }
-  Answer restore(const std::string& run, const std::string& path, const std::string& to = {}) {
-    auto request = trash().restoreRequest();
-    request.setRun(rpc::asData(run));
-    request.setPath(rpc::asData(path));
-    if (!to.empty()) request.setTo(rpc::asData(to));
-    return answerOf(request.send().wait(waitScope));
   }
   // Everything in the served folder: path, and content, target or "/".
   std::map<std::string, std::string> tree() {
