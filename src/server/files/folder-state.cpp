@@ -28,7 +28,7 @@ FolderState::FolderState(FolderOptions options, BlockingPool& pool, std::unique_
       staging(tree->staging.get()),
       trash(tree->trash.get()),
       committer(tree->committer.get()) {
-  noticing = std::make_unique<Noticing>(this->options.root, *root, *committer);
+  noticing = std::make_unique<Noticing>(this->options.root, *root, *committer, this->options.watchTime);
 }
 
 FolderState::~FolderState() noexcept(false) { noticing->stop(); }

@@ -33,33 +33,91 @@ ChangeKind kindOf(Committer::Applied::Kind kind) {
 
 }  // namespace
 
-Noticing::Noticing(std::string folder, const storage::Root& root, storage::Committer& committer)
-    : folder(std::move(folder)), root(root), committer(&committer) {
+Noticing::Noticing(std::string folder, const storage::Root& root, storage::Committer& committer, uint64_t keepTime)
+    : folder(std::move(folder)), root(root), keepTime(int64_t(keepTime)), committer(&committer) {
   committer.onApplied([this](const Committer::Applied& change) { applied(change); });
 }
 
-Noticing::~Noticing() noexcept(false) = default;
+Noticing::~Noticing() noexcept(false) { stop(); }
+
+Noticing::Interest::Interest(Noticing& noticingParam) : noticing(&noticingParam) {
+  std::lock_guard lock(noticing->keeping);
+  ++noticing->interests;
+}
+
+Noticing::Interest::~Interest() {
+  if (noticing == nullptr) return;
+  std::lock_guard lock(noticing->keeping);
+  noticing->lastInterest = std::chrono::steady_clock::now();
+  if (--noticing->interests == 0) noticing->wakeKeeper.notify_all();
+}
 
 Status Noticing::catchUp() {
   std::unique_lock lock(starting);
   if (stopped) return Error{ErrorCode::SHUTTING_DOWN, "the server is shutting down; try again later", {}};
-  if (watcher == nullptr) {
-    TreeWatcher::Options options;
-    options.folder = folder;
-    options.leaveOut = [](std::string_view path) { return path == STATE_FOLDER; };
-    options.pollInterval = POLL_INTERVAL;
-    {
-      std::lock_guard own(mutex);
-      watches = true;
-    }
-    auto started = TreeWatcher::start(options, [this](TreeChanges changes) { noticed(std::move(changes)); });
-    if (!started.ok()) return started.error();
-    watcher = std::move(*started);
-  }
+  Status started = watcher == nullptr ? startWatcher() : okStatus();
+  if (!started.ok()) return started;
   auto held = watcher;
   lock.unlock();
   held->flush();
   return okStatus();
+}
+
+Status Noticing::startWatcher() {
+  TreeWatcher::Options options;
+  options.folder = folder;
+  options.leaveOut = [](std::string_view path) { return path == STATE_FOLDER; };
+  options.pollInterval = POLL_INTERVAL;
+  {
+    std::lock_guard own(mutex);
+    watches = true;
+  }
+  auto started = TreeWatcher::start(options, [this](TreeChanges changes) { noticed(std::move(changes)); });
+  if (!started.ok()) return started.error();
+  watcher = std::move(*started);
+  // Cursors from before do not know what happened while there was no watcher.
+  if (std::exchange(stoppedBefore, false)) journal.add({Change{}});
+  if (!keeper.joinable()) keeper = std::thread([this] { keepUntilIdle(); });
+  std::lock_guard kept(keeping);
+  lastInterest = std::chrono::steady_clock::now();
+  keepsWatcher = true;
+  wakeKeeper.notify_all();
+  return okStatus();
+}
+
+bool Noticing::isIdle() const {
+  return keepsWatcher && interests == 0 && std::chrono::steady_clock::now() - lastInterest >= keepTime;
+}
+
+void Noticing::keepUntilIdle() {
+  std::unique_lock lock(keeping);
+  while (!ending) {
+    if (!keepsWatcher || interests > 0) {
+      wakeKeeper.wait(lock);
+    } else if (!isIdle()) {
+      wakeKeeper.wait_until(lock, lastInterest + keepTime);
+    } else {
+      lock.unlock();
+      endIdleWatcher();
+      lock.lock();
+    }
+  }
+}
+
+void Noticing::endIdleWatcher() {
+  std::shared_ptr<TreeWatcher> last;
+  std::lock_guard lock(starting);
+  {
+    std::lock_guard kept(keeping);
+    if (!isIdle()) return;
+    keepsWatcher = false;
+  }
+  stoppedBefore = true;
+  std::swap(last, watcher);
+  std::lock_guard remembered(mutex);
+  watches = false;
+  own.clear();
+  ownOrder.clear();
 }
 
 void Noticing::stop() {
@@ -68,7 +126,11 @@ void Noticing::stop() {
     std::lock_guard lock(starting);
     stopped = true;
     std::swap(last, watcher);
+    std::lock_guard kept(keeping);
+    ending = true;
+    wakeKeeper.notify_all();
   }
+  if (keeper.joinable()) keeper.join();
   last = nullptr;
   std::lock_guard lock(asking);
   committer = nullptr;

@@ -2,11 +2,15 @@
 // sees of the server's own changes is recognised, so that each is told once, and as what it was.
 #pragma once
 
+#include <chrono>
+#include <condition_variable>
 #include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include <capstan/base/tree-watcher.h>
@@ -19,16 +23,28 @@ namespace capstan::server::files {
 // Thread-safe. Must outlive the committer, which calls it.
 class Noticing {
  public:
-  // `folder`: as a path, for the watcher. Before the committer's first mutation.
-  Noticing(std::string folder, const storage::Root& root, storage::Committer& committer);
+  // `folder`: as a path, for the watcher. Before the committer's first mutation. `keepTime`: nanoseconds for which the
+  // watcher runs on after nobody is interested any more.
+  Noticing(std::string folder, const storage::Root& root, storage::Committer& committer, uint64_t keepTime);
   ~Noticing() noexcept(false);
   KJ_DISALLOW_COPY(Noticing);
 
   ChangeJournal journal;
 
-  // Starts the watcher if there is none yet, and returns when all that happened before this call is in the journal.
-  // Blocks. Errors: notFound, denied.
+  // Starts the watcher if there is none (any more), and returns when all that happened before this call is in the
+  // journal. Blocks. Errors: notFound, denied.
   Status catchUp();
+
+  // As long as one of these lives the watcher is not stopped. Must not outlive this object.
+  class Interest {
+   public:
+    explicit Interest(Noticing& noticing);
+    Interest(Interest&& other) : noticing(std::exchange(other.noticing, nullptr)) {}
+    ~Interest();
+
+   private:
+    Noticing* noticing;
+  };
 
   // Ends the watching, and asks the committer nothing more: before that is destroyed.
   void stop();
@@ -49,6 +65,12 @@ class Noticing {
     uint64_t number = 0;
   };
 
+  Status startWatcher();  // with the lock on `starting`
+  // The keeper: ends the watcher when nobody has been interested for long.
+  void keepUntilIdle();
+  void endIdleWatcher();
+  bool isIdle() const;  // with the lock on `keeping`
+
   void applied(const storage::Committer::Applied& change);
   void remember(const std::string& path, Own own);  // with the mutex
   void noticed(TreeChanges changes);
@@ -58,6 +80,7 @@ class Noticing {
 
   const std::string folder;
   const storage::Root& root;
+  const std::chrono::nanoseconds keepTime;
 
   std::mutex asking;
   storage::Committer* committer;  // protected by asking; null once stopped
@@ -73,6 +96,16 @@ class Noticing {
   mutable std::mutex starting;
   std::shared_ptr<TreeWatcher> watcher;  // held by those who flush it too
   bool stopped = false;
+  bool stoppedBefore = false;  // there was a watcher, and time has passed without one
+  std::thread keeper;          // runs from the first watcher on
+
+  // protected by keeping, which is taken last
+  std::mutex keeping;
+  std::condition_variable wakeKeeper;
+  size_t interests = 0;
+  std::chrono::steady_clock::time_point lastInterest;
+  bool keepsWatcher = false;
+  bool ending = false;
 };
 
 }  // namespace capstan::server::files

@@ -45,7 +45,10 @@ struct FolderOptions {
   size_t cacheBytes = 64 << 20;
   CachePolicy cachePolicy = CachePolicy::FIFO;
   uint64_t resumeTime = 24ull * 3600 * 1'000'000'000;  // nanoseconds
-  storage::TrashLimits trash;
+  storage::TrashLimits trash = {};
+  // How long changes by other programs are noticed after the last subscription has ended: whoever synchronises every
+  // few hours goes on from its cursor.
+  uint64_t watchTime = 24ull * 3600 * 1'000'000'000;  // nanoseconds
 };
 
 // Limits that the file interfaces enforce; the same numbers go into schema::Limits.
@@ -66,8 +69,8 @@ struct ConnectionScope : public kj::Refcounted {
   uint32_t downloadsLimit = 256;  // streams at the same time
   uint32_t batchesLimit = BATCHES_LIMIT;
   uint32_t subscriptionsLimit = 64;
-  kj::Timer* timer = nullptr;     // of the loop; null: nothing waits for time
-  std::string grantId;  // resumable uploads belong to it
+  kj::Timer* timer = nullptr;  // of the loop; null: nothing waits for time
+  std::string grantId;         // resumable uploads belong to it
   // owned by the loop
   uint32_t openFiles = 0;
   uint32_t uploads = 0;

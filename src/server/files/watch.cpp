@@ -57,7 +57,7 @@ kj::Promise<Result<uint64_t>> catchUp(FolderState& folder) {
 
 }  // namespace
 
-WatchSlot::WatchSlot(kj::Own<ConnectionScope> owner) : scope(kj::mv(owner)) {
+WatchSlot::WatchSlot(kj::Own<ConnectionScope> owner, Noticing& noticing) : scope(kj::mv(owner)), interest(noticing) {
   ++scope->subscriptions;
   if (scope->totals != nullptr) ++scope->totals->subscriptions;
 }
@@ -95,7 +95,7 @@ kj::Promise<void> FileStoreServer::watch(WatchContext context) {
   }
   std::string since(rpc::asView(params.getSince()));
   auto watcher = params.getWatcher();
-  WatchSlot slot(kj::addRef(*scope));
+  WatchSlot slot(kj::addRef(*scope), *folder.noticing);
   context.releaseParams();
   return catchUp(folder).then([&folder = folder, refuse, context, since = std::move(since), watcher = kj::mv(watcher),
                                settings = std::move(settings), slot = kj::mv(slot)](Result<uint64_t> end) mutable {

@@ -11,6 +11,7 @@
 #include <capstan/server/files/change-journal.h>
 #include <capstan/server/files/folder-state.h>
 #include <capstan/server/files/notices.h>
+#include <capstan/server/files/noticing.h>
 
 namespace capstan::server::files {
 
@@ -22,13 +23,14 @@ struct WatchSettings {
 // One of ConnectionScope.subscriptionsLimit, given back when it is destroyed. Belongs to the connection's loop.
 class WatchSlot {
  public:
-  explicit WatchSlot(kj::Own<ConnectionScope> scope);
+  WatchSlot(kj::Own<ConnectionScope> scope, Noticing& noticing);
   WatchSlot(WatchSlot&&) = default;
   ~WatchSlot();
   ConnectionScope& connection() { return *scope; }
 
  private:
   kj::Own<ConnectionScope> scope;
+  Noticing::Interest interest;
 };
 
 // Belongs to its connection's loop. Ends when it is dropped, or when the watcher's method fails.

@@ -6,7 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "writing.h"
+#include "batching.h"
 
 #include <capstan/server/files/notices.h>
 
@@ -16,6 +16,7 @@ namespace {
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::IsSupersetOf;
 using ::testing::Not;
 using ::testing::UnorderedElementsAre;
 using Strings = std::vector<std::string>;
@@ -94,7 +95,7 @@ struct Watched {
   ErrorCode code = ErrorCode::UNSET;
 };
 
-class Watching : public ::testing::Test, protected Writing {
+class Watching : public ::testing::Test, protected Batching {
  protected:
   Watched watch(Heard& heard, const std::string& since = {}, const std::string& path = {}) {
     auto request = store.watchRequest();
@@ -287,6 +288,64 @@ TEST_F(Watching, ACursorGoesOnOnAnotherConnection) {
   EXPECT_EQ(again.cursor, cursor);
   EXPECT_THAT(flushed(again, later), UnorderedElementsAre("created meanwhile", "created beside"));
   EXPECT_FALSE(later.overflow);
+}
+
+TEST_F(Watching, TheWatchingEndsWhenNobodyHasListenedForLong) {
+  stop();
+  options.watchTime = 0;
+  start();
+  Heard heard;
+  auto watched = watch(heard);
+  temp.write("beside", "content");
+  EXPECT_THAT(flushed(watched, heard), ElementsAre("created beside")) << "not before the last has gone";
+  std::string cursor = flush(watched);
+  watched.subscription = nullptr;
+  turnUntil([&]() { return folder->figures().watch.method == WatchMethod::UNSET; });
+  temp.write("missed", "content");
+  Heard later;
+  auto again = watch(later, cursor);
+  flush(again);
+  EXPECT_TRUE(later.overflow);
+  later.overflow = false;
+  later.take();
+  cursor = flush(again);
+  temp.write("heard", "content");
+  EXPECT_THAT(flushed(again, later), ElementsAre("created heard"));
+  EXPECT_FALSE(later.overflow);
+  Heard other;
+  auto third = watch(other, cursor);
+  EXPECT_THAT(flushed(third, other), ElementsAre("created heard")) << "cursors from after it hold";
+  EXPECT_FALSE(other.overflow);
+}
+
+TEST_F(Watching, AnUndoIsToldAsWhatItDoes) {
+  put("replaced", "old");
+  put("folder/removed", "old", {.makeParents = true});
+  put("from", "content");
+  Heard heard;
+  auto watched = watch(heard);
+  for (auto& answer : runBatch({putting("replaced", "new"), removing("folder", true), renaming("from", "to"),
+                                putting("made", "new"), copying("made", "copy")})) {
+    EXPECT_TRUE(answer.ok()) << answer;
+  }
+  EXPECT_THAT(flushed(watched, heard), UnorderedElementsAre("changed replaced", "removed folder", "moved from -> to",
+                                                            "created made", "created copy"));
+  auto undone = undo(lastRun);
+  EXPECT_EQ(undone.count, 5u);
+  EXPECT_THAT(flushed(watched, heard),
+              IsSupersetOf({"changed replaced", "subtree folder", "moved to -> from", "removed made", "removed copy"}));
+  undo(undone.run);
+  EXPECT_THAT(flushed(watched, heard), UnorderedElementsAre("changed replaced", "removed folder", "moved from -> to",
+                                                            "created made", "created copy"));
+}
+
+TEST_F(Watching, WhatIsRestoredIsTold) {
+  put("folder/removed", "old", {.makeParents = true});
+  runBatch({removing("folder", true)});
+  Heard heard;
+  auto watched = watch(heard);
+  ASSERT_TRUE(restore(lastRun, "folder", "new/place").ok());
+  EXPECT_THAT(flushed(watched, heard), IsSupersetOf({"created new", "subtree new/place"}));
 }
 
 TEST_F(Watching, ACursorOfAnotherServerIsAnOverflow) {
