@@ -115,6 +115,11 @@ Result<Journal> readJournal(int fd) {
   return decodeJournal(std::string_view(bytes).substr(0, size_t(n)));
 }
 
+bool hasGaps(int fd) {
+  struct stat status;
+  return fstat(fd, &status) == 0 && (status.st_mode & S_IXUSR) != 0;
+}
+
 int64_t nowNanoseconds() {
   timespec now;
   clock_gettime(CLOCK_REALTIME, &now);

@@ -14,6 +14,13 @@ namespace capstan::storage {
 inline constexpr const char* JOURNAL_FILE = "journal";
 inline constexpr const char* DISPLACED_FOLDER = "files";
 
+// The mode of a journal that lacks records which could not be written, of a run that can therefore not be undone: a
+// mark that needs no room on the disk.
+inline constexpr unsigned WHOLE_JOURNAL = 0600;
+inline constexpr unsigned JOURNAL_WITH_GAPS = 0700;
+// Of a journal that is open.
+bool hasGaps(int fd);
+
 // The record as it stands in the file.
 std::string encode(const RunRecord& record);
 

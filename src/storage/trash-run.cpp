@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,6 +21,7 @@ namespace {
 
 constexpr int OPEN_FOLDER = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 constexpr size_t BUFFER_BYTES = 64 << 10;
+constexpr size_t ROOM_BYTES = 16 << 10;
 constexpr int LOCK_TRIES = 100;
 
 Error failed(const char* doing) { return errorFromErrno(errno, doing); }
@@ -32,6 +34,7 @@ RunFolder::RunFolder(const Root& root, Staging& staging, int trash, Options opti
 RunFolder::~RunFolder() noexcept(false) {
   Status written = flushBuffer();
   if (!written.ok()) log::error("the trash does not know all that a run did: ", written.error().message.c_str());
+  giveRoomBack();
   journal = nullptr;  // with its lock
   if (displaced && options.ended) options.ended();
 }
@@ -58,6 +61,7 @@ Status RunFolder::takeUp() {
   if (folder.get() < 0) return errno == ENOENT ? okStatus() : Status(failed("cannot open the trash"));
   Status made = make();
   if (!made.ok()) return made;
+  hadGaps = storage::hasGaps(journal);
   auto known = readJournal(journal);
   if (!known.ok()) return known.error();
   // What a crash tore off would hide all that came after it.
@@ -73,11 +77,13 @@ Status RunFolder::make() {
     if (mkdirat(trash, name.c_str(), 0700) < 0 && errno != EEXIST) return failed("cannot make a folder in the trash");
     folder = kj::AutoCloseFd(openat(trash, name.c_str(), OPEN_FOLDER));
   }
-  mkdirat(folder, DISPLACED_FOLDER, 0700);
+  if (mkdirat(folder, DISPLACED_FOLDER, 0700) < 0 && errno != EEXIST) {
+    return failed("cannot make a folder in the trash");
+  }
   files = kj::AutoCloseFd(openat(folder, DISPLACED_FOLDER, OPEN_FOLDER));
   if (files.get() < 0) return failed("cannot make a folder in the trash");
   int flags = O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW;
-  kj::AutoCloseFd opened(openat(folder, JOURNAL_FILE, flags, 0600));
+  kj::AutoCloseFd opened(openat(folder, JOURNAL_FILE, flags, WHOLE_JOURNAL));
   if (opened.get() < 0) return failed("cannot make a journal in the trash");
   journal = kj::mv(opened);
   Status locked = lock();
@@ -104,8 +110,31 @@ Status RunFolder::flushBuffer() {
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return failed("cannot write to a journal of the trash");
     buffer.erase(0, size_t(n));
+    room -= std::min(room, size_t(n));
   }
   return okStatus();
+}
+
+Status RunFolder::makeRoom(size_t bytes) {
+  size_t needed = buffer.size() + bytes;
+  if (room >= needed) return okStatus();
+  struct stat status;
+  if (fstat(journal, &status) < 0) return failed("cannot write to a journal of the trash");
+  for (size_t size : {needed + ROOM_BYTES, needed}) {
+    if (fallocate(journal, FALLOC_FL_KEEP_SIZE, status.st_size, off_t(size)) == 0) {
+      room = size;
+      return okStatus();
+    }
+    if (errno != ENOSPC && errno != EDQUOT) return okStatus();  // some file systems promise nothing
+  }
+  return failed("cannot write to a journal of the trash");
+}
+
+void RunFolder::giveRoomBack() {
+  struct stat status;
+  if (room == 0 || fstat(journal, &status) < 0) return;
+  if (ftruncate(journal, status.st_size) < 0)
+    log::debug("a journal of the trash keeps some room that it does not need");
 }
 
 Result<Run::Slot> RunFolder::reserve(const std::string& path, const std::string& from, const struct stat& what,
@@ -120,9 +149,17 @@ Result<Run::Slot> RunFolder::reserve(const std::string& path, const std::string&
   intent.from = from;
   intent.after = origin;
   intent.inode = what.st_ino;
-  record(std::move(intent));
-  Status flushed = flushBuffer();
-  if (!flushed.ok()) return flushed.error();
+  // What follows it says no more than this.
+  Status stored = makeRoom(3 * encode(intent).size() + 256);
+  if (stored.ok()) {
+    record(std::move(intent));
+    stored = flushBuffer();
+    if (!stored.ok()) giveUp(slot);
+  }
+  if (!stored.ok()) {
+    return errorAt(stored.error().code, path, "cannot keep ",
+                   " in the trash, so it is left as it is (" + stored.error().message + ")");
+  }
   displaced = true;
   return slot;
 }
@@ -141,9 +178,21 @@ void RunFolder::record(RunRecord record) {
   (void)flushBuffer().ok();  // what could not be written is tried again by write()
 }
 
+void RunFolder::setGaps(bool missing) {
+  if (fchmod(journal, missing ? JOURNAL_WITH_GAPS : WHOLE_JOURNAL) < 0) {
+    log::error("a run cannot be marked as one that cannot be undone");
+    return;
+  }
+  hasGaps = missing;
+  written = true;
+}
+
 void RunFolder::write(Round& round) {
   Status flushed = flushBuffer();
-  if (!flushed.ok()) log::error("the trash does not know all that a run did: ", flushed.error().message.c_str());
+  if (!flushed.ok()) {
+    log::error("the trash does not know all that a run did: ", flushed.error().message.c_str());
+  }
+  if (journal.get() >= 0 && !hadGaps && flushed.ok() == hasGaps) setGaps(!flushed.ok());
   if (!std::exchange(written, false)) return;
   round.touch(kj::AutoCloseFd(dup(journal)));
   if (displaced) round.touch(kj::AutoCloseFd(dup(files)));

@@ -44,6 +44,11 @@ class RunFolder final : public Run {
   Status make();    // what is not
   Status lock();
   Status flushBuffer();
+  // Room in the journal for so much more, so that a full disk is noticed before something is displaced.
+  Status makeRoom(size_t bytes);
+  void giveRoomBack();
+  // Marks that records are missing, or that they are there now; see JOURNAL_WITH_GAPS.
+  void setGaps(bool missing);
 
   const Root& root;
   Staging& staging;
@@ -53,9 +58,12 @@ class RunFolder final : public Run {
   kj::AutoCloseFd folder, files, journal;
   uint64_t nextNumber = 1;
   std::string buffer;    // records that are not in the file yet
+  size_t room = 0;       // allocated behind the end of the journal
   bool written = false;  // since the last write()
   bool isNew = false;    // its folder's own name is to be flushed too
   bool displaced = false;
+  bool hasGaps = false;  // as it is marked, by us
+  bool hadGaps = false;  // marked already when it was opened, for good
 };
 
 // Settles what a crash left in the middle: each intent that nothing followed has either happened, or is taken back. For

@@ -47,10 +47,11 @@ struct Restoring {
     auto placed = place(round, move, expectation, *found, origin);
     if (!placed.ok()) return placed.error();
     auto entry = entryAt(to->folder, to->name, path);
-    if (!entry.ok()) return entry;
-    bool isFolder = entry->type == EntryType::DIRECTORY;
+    bool isFolder = entry.ok() && entry->type == EntryType::DIRECTORY;
     using Change = Committer::Applied::Kind;
-    round.applied({*found ? Change::CHANGED : Change::CREATED, path, {}, entry->version});
+    Version version = entry.ok() ? entry->version : Version();
+    round.applied({*found ? Change::CHANGED : Change::CREATED, path, {}, std::move(version), isFolder});
+    if (!entry.ok()) return entry;
     if (isFolder) {
       tellCreated(round, path, {}, EntryType::DIRECTORY, true);
     } else {
@@ -235,6 +236,12 @@ Result<std::vector<std::unique_ptr<Mutation>>> TrashImpl::undo(const std::string
     return Error{ErrorCode::OVERLOADED, "the run is still under way; end it first", {}};
   }
   state->run = std::move(*opened);
+  if (hasGaps(state->run.journal)) {
+    return Error{ErrorCode::EXPIRED,
+                 "the disk was full during this run, and not all that it did is on record, so it cannot be undone; "
+                 "nothing was changed, and what it displaced can be restored one by one",
+                 {}};
+  }
   auto& records = state->run.records;
   bool undoneBefore = std::any_of(records.begin(), records.end(), [](auto& r) { return r.kind == Kind::UNDONE; });
   std::vector<std::unique_ptr<Mutation>> steps;

@@ -187,7 +187,8 @@ Result<RunInfo> TrashImpl::infoOf(const std::string& name) {
   if (fstat(run->journal, &journal) < 0 || fstat(run->files, &files) < 0) {
     return errorFromErrno(errno, "cannot read the trash");
   }
-  int64_t changed = toNanoseconds(files.st_ctim);
+  // A mark may come without anything else being changed.
+  int64_t changed = std::max(toNanoseconds(files.st_ctim), toNanoseconds(journal.st_ctim));
   {
     std::lock_guard lock(mutex);
     auto found = known.find(name);
@@ -206,7 +207,7 @@ Result<RunInfo> TrashImpl::infoOf(const std::string& name) {
     if (!isDisplacement(record) || !info.canUndo) continue;
     info.canUndo = fstatat(run->files, std::to_string(record.number).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
   }
-  if (!info.undoneBy.empty()) info.canUndo = false;
+  if (!info.undoneBy.empty() || hasGaps(run->journal)) info.canUndo = false;
   std::set<uint64_t> seen;
   info.bytes = bytesIn(kj::mv(run->files), seen);
   std::lock_guard lock(mutex);

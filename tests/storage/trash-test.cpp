@@ -175,8 +175,12 @@ TEST_F(TrashTest, IsWholeAfterACrashAtEachRename) {
         if (path == "source" && found["target"] == content) continue;
         auto now = found.find(path);
         if (now != found.end() && now->second == content) continue;
-        if (content != "/") EXPECT_EQ(kept.count(content), 1u) << path;
-        if (now != found.end() && path != "target") EXPECT_EQ(now->second, "new " + path);
+        if (content != "/") {
+          EXPECT_EQ(kept.count(content), 1u) << path;
+        }
+        if (now != found.end() && path != "target") {
+          EXPECT_EQ(now->second, "new " + path);
+        }
       }
       for (auto& content : kept) EXPECT_THAT(content, HasSubstr("old")) << "only what was displaced is in the trash";
       auto undoing = tree.trash->begin({}, "undo", "test").value();

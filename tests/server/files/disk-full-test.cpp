@@ -4,7 +4,7 @@
 #include <sched.h>
 #include <sys/mount.h>
 
-#include "writing.h"
+#include "batching.h"
 
 namespace capstan::server::files {
 namespace {
@@ -15,7 +15,7 @@ using ::testing::IsEmpty;
 class DiskFullTest : public ::testing::Test {
  protected:
   TempFolder place;
-  std::unique_ptr<Writing> server;
+  std::unique_ptr<Batching> server;
 
   void SetUp() override {
     std::string folder = place / "small";
@@ -25,7 +25,7 @@ class DiskFullTest : public ::testing::Test {
         mount("capstan-test", folder.c_str(), "tmpfs", 0, "size=4m") < 0) {
       GTEST_SKIP() << "may not mount a tmpfs here";
     }
-    server = std::make_unique<Writing>(folder);
+    server = std::make_unique<Batching>(folder);
   }
   void TearDown() override {
     server = nullptr;
@@ -90,6 +90,64 @@ TEST_F(DiskFullTest, KeepsWhatWasStagedForResuming) {
              {1 << 20, DigestAlgorithm::XXH3, digestOf(DigestAlgorithm::XXH3, std::string(1 << 20, 'a'))});
   Answer answer = answerOf(whole.send().wait(server->waitScope));
   EXPECT_TRUE(answer.ok()) << answer;
+}
+
+TEST_F(DiskFullTest, RemovesNothingWhereTheTrashCannotKeepIt) {
+  ASSERT_TRUE(server->put("file", "content").ok());
+  fill();
+  auto batch = server->begin();
+  server->add(batch, {Batching::removing("file"), Batching::removing("filler")});
+  for (auto& answer : server->commit(batch)) EXPECT_EQ(answer.code, ErrorCode::NO_SPACE) << answer;
+  EXPECT_TRUE(std::filesystem::exists(place / "small/file"));
+  EXPECT_TRUE(std::filesystem::exists(place / "small/filler"));
+  EXPECT_TRUE(server->remove("filler").ok()) << "without a run nothing is kept";
+  for (auto& answer : server->runBatch({Batching::removing("file")})) EXPECT_TRUE(answer.ok()) << answer;
+  EXPECT_EQ(server->undo(server->lastRun).count, 1u);
+  EXPECT_TRUE(std::filesystem::exists(place / "small/file"));
+}
+
+TEST_F(DiskFullTest, RemovesInARunAsLongAsItsJournalHasRoom) {
+  std::vector<Batching::Fill> fills;
+  for (int i = 0; i < 200; ++i) {
+    ASSERT_TRUE(server->put("file" + std::to_string(i), "content").ok());
+    fills.push_back(Batching::removing("file" + std::to_string(i)));
+  }
+  server->runBatch({Batching::makingFolder("begun")});
+  std::string run = server->lastRun;
+  fill();
+  auto batch = server->begin(run);
+  server->add(batch, fills);
+  auto answers = server->commit(batch);
+  batch = nullptr;
+  uint64_t removed = 0;
+  for (int i = 0; i < 200; ++i) {
+    bool isThere = std::filesystem::exists(place / ("small/file" + std::to_string(i)));
+    EXPECT_EQ(answers[size_t(i)].code, isThere ? ErrorCode::NO_SPACE : ErrorCode::UNSET);
+    removed += isThere ? 0 : 1;
+  }
+  EXPECT_GT(removed, 0u);
+  EXPECT_LT(removed, 200u);
+  makeRoom();
+  // Each of them is there again, or in the trash.
+  server->undo(run);
+  for (int i = 0; i < 200; ++i) {
+    EXPECT_TRUE(std::filesystem::exists(place / ("small/file" + std::to_string(i)))) << i;
+  }
+}
+
+TEST_F(DiskFullTest, ARunWhoseJournalLacksSomethingSaysThatItCannotBeUndone) {
+  server->runBatch({Batching::makingFolder("begun")});
+  std::string run = server->lastRun;
+  fill();
+  std::vector<Batching::Fill> fills;
+  for (int i = 0; i < 200; ++i) fills.push_back(Batching::makingFolder("folder" + std::to_string(i)));
+  auto batch = server->begin(run);
+  server->add(batch, fills);
+  for (auto& answer : server->commit(batch)) EXPECT_TRUE(answer.ok()) << answer;
+  auto canUndo = [&]() { return server->state().trash->runs()->at(0).canUndo; };
+  EXPECT_FALSE(canUndo());
+  EXPECT_EQ(server->undo(run).code, ErrorCode::EXPIRED);
+  EXPECT_TRUE(std::filesystem::exists(place / "small/folder0"));
 }
 
 TEST_F(DiskFullTest, CopyAnswersNoSpaceAndLeavesNothing) {
