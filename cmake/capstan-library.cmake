@@ -26,6 +26,7 @@ function(capstan_library name)
   target_link_libraries(capstan-${name} PRIVATE $<BUILD_INTERFACE:capstan-options>)
 endfunction()
 
+# CAPSTAN_TEST_TIMEOUT, in seconds, is for those that take long with CAPSTAN_TEST_LONG=1.
 # Labels: unit-threads for tests of what uses several threads (they run under ThreadSanitizer too), unit for the others.
 add_custom_target(unit-tests)
 add_custom_target(thread-tests)
@@ -42,5 +43,9 @@ function(capstan_test name)
     target_link_libraries(${name} PRIVATE ${CMAKE_DL_LIBS})
   endif()
   target_link_libraries(${name} PRIVATE capstan-options GTest::gmock_main)
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 120 LABELS ${label})
+  set(timeout 120)
+  if(DEFINED CAPSTAN_TEST_TIMEOUT)
+    set(timeout ${CAPSTAN_TEST_TIMEOUT})
+  endif()
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT ${timeout} LABELS ${label})
 endfunction()

@@ -6,6 +6,7 @@
 #include <kj/debug.h>
 
 #include <capstan/base/path.h>
+#include <capstan/sync/compare.h>
 #include <capstan/sync/conflict-name.h>
 #include <capstan/sync/cycle-impl.h>
 #include <capstan/sync/execute.h>
@@ -134,7 +135,7 @@ bool Cycle::Impl::isLeftAlone(const Difference& difference, bool isBusy, bool ho
   if (difference.local.has_value() == difference.remote.has_value()) return false;
   Side has = difference.local ? Side::LOCAL : Side::REMOTE;
   if (options.mode == Mode::TWO_WAY) {
-    bool wasChanged = difference.agreed && difference.changedOn(has);
+    bool wasChanged = difference.agreed && changeOf(*difference.on(has), *difference.agreed, has) != Change::NONE;
     return !isBusy && !wasChanged && state.isKept(difference.path);
   }
   if (has != (options.mode == Mode::PUSH ? Side::REMOTE : Side::LOCAL)) return false;

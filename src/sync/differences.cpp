@@ -38,13 +38,13 @@ bool isProbablyAsAgreed(const Difference& difference, Side side) {
 }
 
 // Both sides have a file of the same size about which nothing was agreed, or both have changed it.
-bool mayBeTheSame(const Difference& difference, const PlanOptions& options) {
+bool mayBeTheSame(const Difference& difference, const PlanOptions& options, bool isDoubtfulMove) {
   const auto& [path, agreed, local, remote, localChanged, remoteChanged] = difference;
   if (!local || !remote || local->type != EntryType::FILE || remote->type != EntryType::FILE) return false;
   if (local->size != remote->size || local->size == 0) return false;
   if (agreed && !(localChanged && remoteChanged)) return false;
   // Without an agreement equal times are proof enough, unless they are too young to tell.
-  bool isDoubtful = agreed || !local->settled || !remote->settled;
+  bool isDoubtful = isDoubtfulMove || agreed || !local->settled || !remote->settled;
   return local->mtime != remote->mtime || isDoubtful || options.checkContent;
 }
 
@@ -94,10 +94,13 @@ DigestsWanted digestsWanted(const std::vector<Difference>& differences, const Pl
   DigestsWanted wanted;
   const Doubtful doubtful[] = {doubtfulOn(Side::LOCAL, differences), doubtfulOn(Side::REMOTE, differences)};
   for (const Difference& difference : differences) {
-    bool both = mayBeTheSame(difference, options);
+    auto isDoubtful = [&](Side side) {
+      return isDoubtfulMove(difference, side, doubtful[side == Side::LOCAL ? 0 : 1]);
+    };
+    bool wasMoved = isDoubtful(Side::LOCAL) || isDoubtful(Side::REMOTE);
+    bool both = mayBeTheSame(difference, options, wasMoved);
     auto isWanted = [&](Side side) {
-      bool isWorthIt = both || isProbablyAsAgreed(difference, side) ||
-                       isDoubtfulMove(difference, side, doubtful[side == Side::LOCAL ? 0 : 1]);
+      bool isWorthIt = both || isProbablyAsAgreed(difference, side) || isDoubtful(side);
       return isWorthIt && difference.on(side)->digest.empty();
     };
     if (isWanted(Side::LOCAL)) wanted.local.push_back(difference.path);

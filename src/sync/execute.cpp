@@ -60,6 +60,12 @@ Execution::Execution(Cycle::Impl& cycle, Pass& pass) : cycle(cycle), pass(pass),
       if (operation.kind == Kind::MOVE) source.lastChange = i;
     }
   }
+  auto mayFollow = [](const Operation& operation) {
+    return operation.kind == Kind::REMOVE || operation.kind == Kind::SET_METADATA || !isVisible(operation);
+  };
+  deletionsBegin = operations.size();
+  for (size_t i = operations.size(); i > 0 && mayFollow(operations[i - 1]); --i)
+    if (operations[i - 1].kind == Kind::REMOVE) deletionsBegin = i - 1;
 }
 
 kj::Promise<void> Execution::nextSlice() {
@@ -103,14 +109,15 @@ size_t Execution::endOfSlice(size_t from) const {
   return end;
 }
 
-// Consecutive operations of one side are sent together. What is only to be recorded needs no sending.
+// Consecutive operations of one side are sent together, save the deletions, which wait for what came of the rest. What
+// is only to be recorded needs no sending.
 kj::Promise<void> Execution::nextGroup() {
   std::vector<size_t> group;
   Side side = Side::LOCAL;
   for (; position < sliceEnd; ++position) {
     auto& operation = operations[position];
     if (!isVisible(operation)) continue;
-    if (!group.empty() && operation.side != side) break;
+    if (!group.empty() && (operation.side != side || position == deletionsBegin)) break;
     if (isHeldBack(position)) {
       holdBack(operation);
       continue;

@@ -64,6 +64,7 @@ class Execution {
   PathSet blocked[2];                     // where something failed
   PathSet left[2];                        // folders that could not be removed
   std::optional<Error> outOfRoom;         // why deletions are not carried out any more
+  size_t deletionsBegin = 0;              // the first of those at the end of the plan
   size_t position = 0, sliceBegin = 0, sliceEnd = 0;
   std::vector<std::optional<Replica::Done>> done;  // of the slice
 };

@@ -76,7 +76,7 @@ void Simulation::checkSides(Client& client) {
                       two->node.type == EntryType::FILE && one->node.size == two->node.size &&
                       one->node.mtime == two->node.mtime && one->node.mode == two->node.mode;
     bool unseen = looksEqual && (writtenUnseen.count(one->content) > 0 || writtenUnseen.count(two->content) > 0);
-    if (looksEqual && (stateWasLost || (wasInterrupted && unseen))) continue;
+    if (looksEqual && (stateWasLost || (mayHaveForgotten && unseen))) continue;
     if (here != there && !mayDiffer(client, *rules, path))
       complain(client.local.name + " (" + std::string(nameOf(client.mode)) + ") and server differ at " + path + ": " +
                here + ", " + there);

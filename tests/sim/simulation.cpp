@@ -35,7 +35,8 @@ kj::Promise<void> Simulation::pause() {
 
 void Simulation::note(const std::string& line) {
   life.trace += line + "\n";
-  if (line == "cut") wasInterrupted = true;
+  bool isHarmful = line == "cut" || line.ends_with(" is not mounted") || line.starts_with("user changes rules");
+  if (isHarmful) mayHaveForgotten = true;
   if (line.ends_with(": not empty")) someLeftAlone = true;
 }
 
@@ -96,7 +97,7 @@ void Simulation::drive() {
     if (noisy && chance.oneIn(150)) {
       auto& client = *clients[chance.below(clients.size())];
       note("kill of " + client.local.name);
-      wasInterrupted = true;
+      mayHaveForgotten = true;
       restart(client);
       continue;
     }

@@ -91,7 +91,7 @@ class Simulation final : public Scheduler {
   bool stateWasLost = false;
   // What was done may not have been recorded, and looks like a first run too; then it matters which contents were
   // written without another time or stamp.
-  bool wasInterrupted = false;
+  bool mayHaveForgotten = false;
   std::set<std::string> writtenUnseen;
   // Something was left alone, in a folder perhaps that was to go: whether that can go now is tried by looks at
   // everything.

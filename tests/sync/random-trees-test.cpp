@@ -1,6 +1,6 @@
 // Plans for random trees with random edits on both sides, carried out on a model: every operation finds what it needs,
-// both sides are in step afterwards, and no content is lost. CAPSTAN_CASES sets the number of cases, CAPSTAN_SEED the
-// first one; a failure names its seed.
+// both sides are in step afterwards, and no content is lost. CAPSTAN_CASES sets the number of cases
+// (1,000,000 with CAPSTAN_TEST_LONG=1), CAPSTAN_SEED the first one; a failure names its seed.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -12,10 +12,15 @@ namespace capstan::sync::model {
 namespace {
 
 constexpr uint64_t DEFAULT_CASES = 25'000;
+constexpr uint64_t LONG_CASES = 1'000'000;
 
 uint64_t fromEnvironment(const char* name, uint64_t otherwise) {
   const char* text = std::getenv(name);
   return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
+uint64_t cases() {
+  return fromEnvironment("CAPSTAN_CASES", fromEnvironment("CAPSTAN_TEST_LONG", 0) == 1 ? LONG_CASES : DEFAULT_CASES);
 }
 
 // Does to a side what people do.
@@ -287,13 +292,9 @@ void runCases(void (Case::*run)(), uint64_t count) {
   }
 }
 
-TEST(RandomTrees, AreInStepAfterOnePlanAndLoseNothing) {
-  runCases(&Case::run, fromEnvironment("CAPSTAN_CASES", DEFAULT_CASES));
-}
+TEST(RandomTrees, AreInStepAfterOnePlanAndLoseNothing) { runCases(&Case::run, cases()); }
 
-TEST(RandomTrees, KeepWhatNobodyCanExplainUntilItIsAccepted) {
-  runCases(&Case::runUnexplained, fromEnvironment("CAPSTAN_CASES", DEFAULT_CASES) / 4);
-}
+TEST(RandomTrees, KeepWhatNobodyCanExplainUntilItIsAccepted) { runCases(&Case::runUnexplained, cases() / 4); }
 
 }  // namespace
 }  // namespace capstan::sync::model

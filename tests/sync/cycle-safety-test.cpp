@@ -1,0 +1,195 @@
+// What a cycle does not do because of doubtful evidence, and that it comes back to it by itself.
+#include <gmock/gmock.h>
+
+#include "cycle-fixture.h"
+
+namespace capstan::sync {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using Kind = Operation::Kind;
+
+TEST_F(CycleTest, NothingIsRemovedWhenThereIsNoRoomForWhatComesBefore) {
+  for (const char* name : {"a", "b", "c"}) write(here, name, name);
+  settle(Mode::PUSH);
+  remove(here, "a");
+  write(here, "d", "d");
+  there.full = true;
+  auto report = run();
+  ASSERT_TRUE(report.stop);
+  EXPECT_FALSE(report.stop->wholly);
+  ASSERT_EQ(report.withheld.size(), 1u);
+  EXPECT_EQ(report.withheld[0].path, "a");
+  EXPECT_TRUE(report.withheld[0].isDeletion);
+  EXPECT_EQ(tree(there), "a=a b=b c=c");
+  there.full = false;
+  report = run();
+  EXPECT_FALSE(report.stop);
+  EXPECT_THAT(takeOperations(), ElementsAre("there put d", "there remove a"));
+  EXPECT_EQ(tree(there), tree(here));
+}
+
+TEST_F(CycleTest, WhatNobodyCanExplainStaysAndIsToldOnce) {
+  write(there, "extra", "precious");
+  write(here, "a", "1");
+  begin(Mode::PUSH);
+  auto report = run();
+  ASSERT_TRUE(report.stop);
+  EXPECT_EQ(report.stop->deletions, 1u);
+  EXPECT_FALSE(report.stop->wholly);
+  EXPECT_EQ(tree(there), "a=1 extra=precious");
+  letTimePass();
+  for (bool whole : {false, true}) {
+    report = run(whole);
+    EXPECT_FALSE(report.stop) << report.summary();
+    EXPECT_THAT(report.withheld, IsEmpty());
+  }
+  EXPECT_EQ(tree(there), "a=1 extra=precious");
+}
+
+TEST_F(CycleTest, WhatNobodyCanExplainGoesOnlyIfExactlySoManyAreAccepted) {
+  write(there, "one", "1");
+  write(there, "two", "2");
+  write(here, "a", "1");
+  begin(Mode::PUSH);
+  EXPECT_EQ(run().stop->deletions, 2u);
+  letTimePass();
+  for (uint64_t wrong : {1, 3}) {
+    begin(Mode::PUSH, wrong);
+    auto report = run();
+    ASSERT_TRUE(report.stop);
+    EXPECT_EQ(report.stop->deletions, 2u);
+    EXPECT_EQ(tree(there), "a=1 one=1 two=2");
+  }
+  begin(Mode::PUSH, 2);
+  auto report = run();
+  EXPECT_FALSE(report.stop) << report.summary();
+  EXPECT_EQ(tree(there), "a=1");
+}
+
+// Not by the number of those that are only there because of what is in them.
+TEST_F(CycleTest, AFolderOfWhatNobodyCanExplainIsLeftAloneWithIt) {
+  makeFolder(there, "folder");
+  write(there, "folder/extra", "precious");
+  write(here, "folder", "a file");
+  begin(Mode::PUSH);
+  EXPECT_TRUE(run().stop);
+  remove(here, "folder");
+  letTimePass();
+  auto report = run(true);
+  EXPECT_FALSE(report.stop) << report.summary();
+  EXPECT_EQ(tree(there), "folder/ folder/extra=precious");
+}
+
+TEST_F(CycleTest, TooManyDeletionsAtOnceStopItWhollyUntilTheyAreAccepted) {
+  for (const char* name : {"a", "b", "c"}) write(here, name, name);
+  settle(Mode::PUSH);
+  remove(here, "a");
+  remove(here, "b");
+  write(here, "d", "d");
+  auto report = run();
+  ASSERT_TRUE(report.stop);
+  EXPECT_TRUE(report.stop->wholly);
+  EXPECT_EQ(report.stop->deletions, 2u);
+  EXPECT_THAT(takeOperations(), IsEmpty());
+  begin(Mode::PUSH, 2);
+  EXPECT_FALSE(run().stop);
+  EXPECT_EQ(tree(there), "c=c d=d");
+}
+
+TEST_F(CycleTest, AFolderThatIsNotThereRemovesNothingAlsoBeforeTheFirstRunWasComplete) {
+  write(here, "a", "1");
+  write(here, "b", "2");
+  write(there, "c", "3");
+  local->beforeOperation = [](const Operation& operation) -> std::optional<Error> {
+    return errorWith(ErrorCode::IO, operation.path);
+  };
+  run();
+  EXPECT_TRUE(state->get("last-run").empty());
+  there.mounted = there.exists = false;
+  auto report = run();
+  ASSERT_TRUE(report.stop);
+  EXPECT_EQ(tree(here), "a=1 b=2");
+  there.mounted = there.exists = true;
+  local->beforeOperation = nullptr;
+  EXPECT_FALSE(run().stop);
+  EXPECT_EQ(tree(here), "a=1 b=2 c=3");
+}
+
+TEST_F(CycleTest, AfterAnotherFolderWasInItsPlaceEverythingIsLookedAt) {
+  for (const char* name : {"a", "b", "c"}) write(there, name, name);
+  settle(Mode::TWO_WAY);
+  there.mounted = false;  // an empty mount point
+  remove(here, "a");
+  write(here, "b", "changed");
+  write(here, "c", "changed");
+  run();
+  there.mounted = true;
+  begin(Mode::TWO_WAY);
+  for (int i = 0; i < 2; ++i) run();
+  EXPECT_EQ(tree(here), tree(there));
+}
+
+TEST_F(CycleTest, AFolderInWhichARemovalFailedIsNotTakenForOneThatHoldsSomethingIgnored) {
+  makeFolder(here, "folder");
+  for (const char* name : {"folder/a", "x", "y", "z"}) write(here, name, name);
+  settle(Mode::PUSH);
+  remove(here, "folder");
+  remote->beforeOperation = [](const Operation& operation) -> std::optional<Error> {
+    if (operation.path == "folder/a") return errorWith(ErrorCode::DENIED, operation.path);
+    return std::nullopt;
+  };
+  EXPECT_EQ(run().failures.size(), 1u);
+  EXPECT_FALSE(state->isKept("folder"));
+  remote->beforeOperation = nullptr;
+  run();
+  EXPECT_EQ(tree(there), "x=x y=y z=z");
+}
+
+TEST_F(CycleTest, AFolderThatHoldsSomethingIgnoredStaysQuietly) {
+  makeFolder(here, "folder");
+  for (const char* name : {"folder/a", "x", "y", "z"}) write(here, name, name);
+  settle(Mode::PUSH);
+  write(there, "folder/b.o", "ignored");
+  remove(here, "folder");
+  auto report = run();
+  EXPECT_THAT(report.failures, IsEmpty());
+  EXPECT_FALSE(report.stop);
+  EXPECT_EQ(tree(there), "folder/ folder/b.o=ignored x=x y=y z=z");
+  takeOperations();
+  run(true);
+  EXPECT_THAT(takeOperations(), IsEmpty());
+}
+
+TEST_F(CycleTest, RulesThatWereReadAndAreGoneBeforeTheyWereAgreedUponDoNotCount) {
+  makeFolder(here, "folder");
+  settle(Mode::TWO_WAY);
+  write(here, ".capstanignore", "folder/\n");
+  remote->lookError = errorWith(ErrorCode::UNREACHABLE, "");
+  EXPECT_TRUE(run(true).error);
+  remote->lookError.reset();
+  remove(here, ".capstanignore");
+  write(here, "folder/a", "1");
+  for (int i = 0; i < 2; ++i) run();
+  EXPECT_EQ(tree(there), "folder/ folder/a=1");
+}
+
+// A folder was moved here in the same moment in which something in it was changed at the server: its size and time tell
+// nothing.
+TEST_F(CycleTest, AYoungFileInAMovedFolderIsLookedInto) {
+  makeFolder(here, "old");
+  write(here, "old/a", "1");
+  makeFolder(here, "other");
+  begin(Mode::PUSH);
+  run();
+  ASSERT_TRUE(there.write("old/a", "2", 1, ++now, 0644, false));  // without another stamp or time
+  move(here, "old", "other/new");
+  run();
+  letTimePass();
+  run();
+  EXPECT_EQ(tree(there), "other/ other/new/ other/new/a=1");
+}
+
+}  // namespace
+}  // namespace capstan::sync
