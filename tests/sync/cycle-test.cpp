@@ -89,6 +89,51 @@ TEST_F(CycleTest, TheAgreementsAboutAMovedFolderMoveWithIt) {
   EXPECT_FALSE(run(true).didSomething());
 }
 
+TEST_F(CycleTest, WhatWasMovedOutOfAMovedFolderIsAgreedUponWhereItIs) {
+  makeFolder(here, "old");
+  for (const char* name : {"old/a", "old/b", "x"}) write(here, name, name);
+  settle(Mode::TWO_WAY);
+  move(here, "old", "new");
+  move(here, "new/a", "a");
+  run();
+  EXPECT_THAT(takeOperations(), ElementsAre("there move old new", "there move new/a a"));
+  EXPECT_EQ(state->count(), 4u);
+  EXPECT_FALSE(state->find("new/a"));
+  begin(Mode::TWO_WAY);
+  EXPECT_FALSE(run(true).didSomething());
+}
+
+TEST_F(CycleTest, AModeThatAFolderGetsWhileItIsMovedIsNotOverlooked) {
+  makeFolder(here, "old");
+  write(here, "old/a", "1");
+  settle(Mode::TWO_WAY);
+  move(here, "old", "new");
+  remote->beforeOperation = [this](const Operation&) -> std::optional<Error> {
+    there.setMetadata("old", 0700, 0);
+    return std::nullopt;
+  };
+  run();
+  remote->beforeOperation = nullptr;
+  run();
+  EXPECT_EQ(here.find("new")->node.mode, 0700u);
+}
+
+TEST_F(CycleTest, WhatTookTheOldPlaceOfSomethingThatWasMovedIsTriedAgain) {
+  write(here, "a", "1");
+  settle(Mode::PUSH);
+  move(here, "a", "b");
+  write(here, "a", "another");
+  remote->beforeOperation = [](const Operation& operation) -> std::optional<Error> {
+    if (operation.kind == Kind::PUT) return errorWith(ErrorCode::OVERLOADED, operation.path);
+    return std::nullopt;
+  };
+  run();
+  EXPECT_EQ(tree(there), "b=1");
+  remote->beforeOperation = nullptr;
+  run();
+  EXPECT_EQ(tree(there), "a=another b=1");
+}
+
 // What is under a new name was written so shortly before that it only has to be agreed upon once more, at the new name.
 TEST_F(CycleTest, NothingIsAgreedUponAtTheNewPlaceOfWhatCouldNotBeMoved) {
   makeFolder(there, "folder");
