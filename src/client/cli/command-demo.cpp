@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <filesystem>
 
 #include <capstan/base/file.h>
 #include <capstan/base/text.h>
@@ -9,6 +10,7 @@
 #include <capstan/client/cli/delay-line.h>
 #include <capstan/client/cli/demo-server.h>
 #include <capstan/client/cli/shell.h>
+#include <capstan/client/cli/sync-report.h>
 #include <capstan/client/cli/words.h>
 #include <capstan/rpc/outcome.h>
 
@@ -30,6 +32,7 @@ class Demo {
     server = std::move(*started);
     auto connection = connectTo(server->socket());
     if (!connection.ok()) return output.fail(connection.error());
+    shellConnection = connection->choice;
     shell = std::make_unique<Shell>(runtime, std::move(*connection), flags, false);
     if (Status made = makeFiles(); !made.ok()) return output.fail(made.error());
     if (chdir(server->path("here").c_str()) != 0)
@@ -46,6 +49,7 @@ class Demo {
   Output output;
   std::unique_ptr<DemoServer> server;
   std::unique_ptr<Shell> shell;
+  ServerChoice shellConnection;
   int failed = DONE;  // or the signal that ended the tour
 
   Result<Connection> connectTo(const std::string& socket) {
@@ -102,6 +106,7 @@ class Demo {
     show("serve " + server->root() + " --listen unix:" + server->socket());
     files();
     roundTrips();
+    syncing();
     computing();
     expectations();
     cache();
@@ -127,6 +132,44 @@ class Demo {
     type("digest big.bin --algorithm sha256");
     say("And back again.");
     type("get -r album copy -v");
+  }
+
+  void syncing() {
+    say("Keep a folder in step: only what changed travels, and what was overwritten or removed can be brought back.");
+    synchronise();
+    if (failed != DONE) return;
+    output.line("(now photos/2026 is renamed here, and the picture of the harbour edited:)");
+    std::string photos = server->path("here") + "/photos/";
+    std::filesystem::rename(photos + "2026", photos + "summer");
+    if (Status edited = writeFileAtomically(photos + "harbour.jpg", "a better picture\n", 0644); !edited.ok()) {
+      failed = output.fail(edited.error());
+      return;
+    }
+    std::string run = synchronise();
+    type("ls -R mirror");
+    type("undo " + run);
+    type("cat mirror/harbour.jpg");
+  }
+
+  // What `capstan sync photos mirror --once` does; answers the run's id.
+  std::string synchronise() {
+    if (failed != DONE) return {};
+    show("sync photos mirror --once");
+    sync::ServiceOptions options;
+    options.server.address = shellConnection.address;
+    options.server.token = shellConnection.token;
+    options.local = "photos";
+    options.remote = "mirror";
+    options.stateFolder = server->path("sync-state");
+    sync::Service service(runtime.io.provider->getNetwork(), runtime.io.provider->getTimer(), std::move(options));
+    auto report = service.runOnce().wait(runtime.io.waitScope);
+    if (report.error) {
+      failed = output.fail(*report.error);
+      return {};
+    }
+    output.line(cycleLine(report, sync::Mode::PUSH));
+    output.flush();
+    return toHex(report.run);
   }
 
   void computing() {
