@@ -104,6 +104,7 @@ class UndoStep final : public Mutation {
   UndoStep(std::shared_ptr<UndoState> state, const RunRecord& record) : state(std::move(state)), record(record) {}
 
   Result<Entry> apply(Round& round) override {
+    if (isChangedSince(round)) return changedSince(record.path);
     auto entry = takeBack(round);
     if (entry.ok()) {
       note(*entry);
@@ -134,6 +135,14 @@ class UndoStep final : public Mutation {
       case Kind::METADATA: return setBack(round);
       default: return changedSince(record.path);
     }
+  }
+
+  // Said here, since what the mutation itself would say is meant for whoever expected something.
+  bool isChangedSince(Round& round) const {
+    bool leavesNothing = record.kind == Kind::REMOVED;
+    if (leavesNothing || record.type == EntryType::DIRECTORY) return false;
+    auto found = round.root.stat(record.path);
+    return found.ok() && versionOf(*found) != state->expected(record);
   }
 
   Result<Entry> removeMade(Round& round) {

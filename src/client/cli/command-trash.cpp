@@ -121,8 +121,10 @@ int showUndone(Context& context, const Undoing& undoing, const client::UndoSumma
     for (auto& path : undoing.displaced) {
       if (!failed.contains(path)) output.line("put back  " + output.name(path));
     }
-    output.note(std::to_string(summary.undone) + " changes undone; capstan undo " + toHex(summary.run).substr(0, 12) +
-                " takes that back");
+    std::string count = std::to_string(summary.undone) + (summary.undone == 1 ? " change" : " changes");
+    output.note(summary.undone == 0
+                    ? "nothing was undone"
+                    : count + " undone; capstan undo " + toHex(summary.run).substr(0, 12) + " takes that back");
   }
   for (auto& failure : summary.failures) output.fail(failure);
   if (summary.failures.empty()) return DONE;
