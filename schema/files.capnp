@@ -52,6 +52,9 @@ struct Expectation {
     any @0 :Void;
     absent @1 :Void;
     version @2 :Version;
+    identity @3 :UInt64;
+    # It is this very thing (Entry.identity, not 0), whatever has become of it: for folders, whose version is another one
+    # whenever something in them comes or goes. Looked at before the change only.
   }
 }
 

@@ -27,9 +27,10 @@ struct Entry {
 };
 
 struct Expectation {
-  enum class Kind { ANY, ABSENT, VERSION };
+  enum class Kind { ANY, ABSENT, VERSION, IDENTITY };
   Kind kind = Kind::ANY;
   Version version;
+  uint64_t identity = 0;
 };
 
 struct Attributes {

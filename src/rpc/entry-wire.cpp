@@ -47,6 +47,7 @@ void write(schema::Expectation::Builder to, const Expectation& expectation) {
     case Expectation::Kind::ANY: to.setAny(); break;
     case Expectation::Kind::ABSENT: to.setAbsent(); break;
     case Expectation::Kind::VERSION: to.setVersion(asData(expectation.version)); break;
+    case Expectation::Kind::IDENTITY: to.setIdentity(expectation.identity); break;
   }
 }
 
@@ -55,6 +56,7 @@ Expectation read(schema::Expectation::Reader from) {
     case schema::Expectation::ANY: return {Expectation::Kind::ANY, {}};
     case schema::Expectation::ABSENT: return {Expectation::Kind::ABSENT, {}};
     case schema::Expectation::VERSION: return {Expectation::Kind::VERSION, asString(from.getVersion())};
+    case schema::Expectation::IDENTITY: return {Expectation::Kind::IDENTITY, {}, from.getIdentity()};
   }
   // A kind that only a newer peer knows must not be taken for "any": the empty version is nothing's, so this never
   // holds.

@@ -95,7 +95,7 @@ Status TreeCopy::begin() {
   if (!place.ok()) return place.error();
   auto found = lookAt(place->folder, place->name, options.from);
   if (!found.ok()) return found.error();
-  Status held = checkFound(options.fromExpectation, *found, options.from);
+  Status held = checkExpectation(options.fromExpectation, *found, options.from);
   if (!held.ok()) return held;
   if (!*found) return errorAt(ErrorCode::NOT_FOUND, options.from, "there is no file or folder ");
   top = **found;
@@ -267,7 +267,7 @@ class CopyPlacement final : public Mutation {
     tellMade(round, *place, options.to);
     auto found = lookAt(place->folder, place->name, options.to);
     if (!found.ok()) return found.error();
-    Status held = checkFound(options.toExpectation, *found, options.to);
+    Status held = checkExpectation(options.toExpectation, *found, options.to);
     if (!held.ok()) return held.error();
     bool isFolder = S_ISDIR(copy->top.st_mode);
     if (*found && isFolder) return errorAt(ErrorCode::EXISTS, options.to, "", " is there already");
@@ -332,7 +332,7 @@ class CopyFile final : public Mutation {
     auto place = round.root.locate(options.from);
     if (!place.ok()) return false;
     auto found = lookAt(place->folder, place->name, options.from);
-    return found.ok() && checkFound(options.fromExpectation, *found, options.from).ok();
+    return found.ok() && checkExpectation(options.fromExpectation, *found, options.from).ok();
   }
 
   const CopyOptions options;

@@ -100,7 +100,7 @@ class MakeSymlink final : public Mutation {
     tellMade(round, *place, path);
     auto found = lookAt(place->folder, place->name, path);
     if (!found.ok()) return found.error();
-    Status held = checkFound(options.expectation, *found, path);
+    Status held = checkExpectation(options.expectation, *found, path);
     if (!held.ok()) return held.error();
     if (*found && S_ISDIR((*found)->st_mode)) {
       return errorAt(ErrorCode::IS_DIRECTORY, path, "", " is a folder; remove it first, or choose another name");
@@ -157,7 +157,7 @@ class SetMetadata final : public Mutation {
     if (!fd.ok()) return fd.error();
     struct stat status;
     if (fstat(*fd, &status) < 0) return failed();
-    Status held = checkFound(expectation, status, path);
+    Status held = checkExpectation(expectation, status, path);
     if (!held.ok()) return held.error();
     if (attributes.mode && S_ISLNK(status.st_mode)) {
       return errorAt(ErrorCode::INVALID_ARGUMENT, path, "", " is a symlink, and those have no mode of their own");
@@ -228,12 +228,6 @@ void tellMade(Round& round, Root::Place& place, const std::string& path) {
     tellCreated(round, made.back(), {}, EntryType::DIRECTORY);
   }
   for (auto& fd : place.toFlush) round.touch(kj::mv(fd));
-}
-
-Status checkFound(const Expectation& expectation, const std::optional<struct stat>& found, const std::string& path) {
-  std::optional<Version> version;
-  if (found) version = versionOf(*found);
-  return checkExpectation(expectation, version, path);
 }
 
 std::unique_ptr<Mutation> makeMakeDirectory(std::string path, Attributes attributes, bool parents) {

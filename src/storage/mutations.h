@@ -37,7 +37,4 @@ std::unique_ptr<Mutation> makeRemove(std::string path, bool recursive, Expectati
 // Names to the round the folders that locate(path, true) has made on the way, as touched and as created.
 void tellMade(Round& round, Root::Place& place, const std::string& path);
 
-// What checks of several mutations share: the expectation against what was found at a place.
-Status checkFound(const Expectation& expectation, const std::optional<struct stat>& found, const std::string& path);
-
 }  // namespace capstan::storage

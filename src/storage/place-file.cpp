@@ -62,9 +62,7 @@ class FilePlacement final : public Mutation {
 
  private:
   Status check(const std::optional<struct stat>& found) const {
-    std::optional<Version> version;
-    if (found) version = versionOf(*found);
-    Status held = checkExpectation(options.expectation, version, options.path);
+    Status held = checkExpectation(options.expectation, found, options.path);
     if (!held.ok()) return held;
     if (found && S_ISDIR(found->st_mode)) {
       return errorAt(ErrorCode::IS_DIRECTORY, options.path, "",

@@ -30,7 +30,7 @@ class Remove final : public Mutation {
     if (!place.ok()) return place.error();
     auto found = lookAt(place->folder, place->name, path);
     if (!found.ok()) return found.error();
-    Status held = checkFound(expectation, *found, path);
+    Status held = checkExpectation(expectation, *found, path);
     if (!held.ok()) return held.error();
     if (!*found) return errorAt(ErrorCode::NOT_FOUND, path, "there is no file or folder ");
     auto entry = entryAt(place->folder, place->name, path);

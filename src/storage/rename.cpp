@@ -34,7 +34,7 @@ class Rename final : public Mutation {
     if (!from.ok()) return from.error();
     auto source = lookAt(from->folder, from->name, options.from);
     if (!source.ok()) return source.error();
-    Status held = checkFound(options.fromExpectation, *source, options.from);
+    Status held = checkExpectation(options.fromExpectation, *source, options.from);
     if (!held.ok()) return held.error();
     if (!*source) return errorAt(ErrorCode::NOT_FOUND, options.from, "there is no file or folder ");
 
@@ -43,7 +43,7 @@ class Rename final : public Mutation {
     tellMade(round, *to, options.to);
     auto target = lookAt(to->folder, to->name, options.to);
     if (!target.ok()) return target.error();
-    held = checkFound(options.toExpectation, *target, options.to);
+    held = checkExpectation(options.toExpectation, *target, options.to);
     if (!held.ok()) return held.error();
 
     if (options.from != options.to) {

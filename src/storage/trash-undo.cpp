@@ -40,7 +40,7 @@ struct Restoring {
     tellMade(round, *to, path);
     auto found = lookAt(to->folder, to->name, path);
     if (!found.ok()) return found.error();
-    Status held = checkFound(expectation, *found, path);
+    Status held = checkExpectation(expectation, *found, path);
     if (!held.ok()) return held.error();
     if (*found && S_ISDIR((*found)->st_mode)) return changedSince(path);
     Move move{round.disk, folder, name, to->folder, to->name, path};

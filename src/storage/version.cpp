@@ -72,7 +72,8 @@ bool isSettled(const struct stat& status) {
   return age > (coarse ? COARSE_TICK : CLOCK_TICK);
 }
 
-Status checkExpectation(const Expectation& expectation, const std::optional<Version>& found, const std::string& path) {
+Status checkExpectation(const Expectation& expectation, const std::optional<struct stat>& found,
+                        const std::string& path) {
   switch (expectation.kind) {
     case Expectation::Kind::ANY: return okStatus();
     case Expectation::Kind::ABSENT:
@@ -80,8 +81,12 @@ Status checkExpectation(const Expectation& expectation, const std::optional<Vers
       return errorAt(ErrorCode::EXISTS, path, "", " is there already");
     case Expectation::Kind::VERSION:
       if (!found) return errorAt(ErrorCode::NOT_FOUND, path, "", " is not there any more");
-      if (*found == expectation.version) return okStatus();
+      if (versionOf(*found) == expectation.version) return okStatus();
       return errorAt(ErrorCode::CONFLICT, path, "", " was changed meanwhile; look at it again before changing it");
+    case Expectation::Kind::IDENTITY:
+      if (!found) return errorAt(ErrorCode::NOT_FOUND, path, "", " is not there any more");
+      if (inodeIdentity(*found) == expectation.identity) return okStatus();
+      return errorAt(ErrorCode::CONFLICT, path, "", " is something else by now; look at it again before changing it");
   }
   return Error{ErrorCode::INVALID_ARGUMENT, "an expectation of an unknown kind", path};
 }

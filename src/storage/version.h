@@ -35,6 +35,7 @@ Version identityOf(const struct stat& status);
 bool isSettled(const struct stat& status);
 
 // Ok if `found` (nothing: there is nothing at the path) is what was expected; else exists, notFound or conflict.
-Status checkExpectation(const Expectation& expectation, const std::optional<Version>& found, const std::string& path);
+Status checkExpectation(const Expectation& expectation, const std::optional<struct stat>& found,
+                        const std::string& path);
 
 }  // namespace capstan::storage

@@ -51,6 +51,8 @@ bool removesFirst(const Operation& operation) {
 Expectation expectationOf(const std::optional<Node>& expected, const RemoteStamps& stamps) {
   if (!expected) return {Expectation::Kind::ABSENT, {}};
   // A folder has another version whenever something in it comes or goes.
+  if (expected->type == EntryType::DIRECTORY && expected->identity != 0)
+    return {Expectation::Kind::IDENTITY, {}, expected->identity};
   if (expected->type == EntryType::DIRECTORY || expected->stamp.empty()) return {};
   return {Expectation::Kind::VERSION, stamps.current(expected->stamp)};
 }

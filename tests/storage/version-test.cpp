@@ -93,15 +93,24 @@ TEST(Version, EntriesSayWhatStatSays) {
 
 TEST(Version, ExpectationsAnswerWhyTheyDoNotHold) {
   using Kind = Expectation::Kind;
-  std::optional<Version> nothing, found("v1");
+  TempFolder folder;
+  folder.write("file", "content");
+  folder.write("folder/inside", "");
+  std::optional<struct stat> nothing, found = folder.stat("file"), place = folder.stat("folder");
+  Version version = versionOf(*found);
   EXPECT_TRUE(checkExpectation({Kind::ANY, {}}, nothing, "p").ok());
   EXPECT_TRUE(checkExpectation({Kind::ANY, {}}, found, "p").ok());
   EXPECT_TRUE(checkExpectation({Kind::ABSENT, {}}, nothing, "p").ok());
-  EXPECT_TRUE(checkExpectation({Kind::VERSION, "v1"}, found, "p").ok());
+  EXPECT_TRUE(checkExpectation({Kind::VERSION, version}, found, "p").ok());
+  EXPECT_TRUE(checkExpectation({Kind::IDENTITY, {}, inodeIdentity(*place)}, place, "p").ok());
   EXPECT_EQ(checkExpectation({Kind::ABSENT, {}}, found, "p").error().code, ErrorCode::EXISTS);
   EXPECT_EQ(checkExpectation({Kind::VERSION, "v2"}, found, "p").error().code, ErrorCode::CONFLICT);
-  EXPECT_EQ(checkExpectation({Kind::VERSION, "v1"}, nothing, "p").error().code, ErrorCode::NOT_FOUND);
+  EXPECT_EQ(checkExpectation({Kind::VERSION, version}, nothing, "p").error().code, ErrorCode::NOT_FOUND);
   EXPECT_EQ(checkExpectation({Kind::VERSION, "v2"}, found, "a/p").error().path, "a/p");
+  EXPECT_EQ(checkExpectation({Kind::IDENTITY, {}, inodeIdentity(*place)}, found, "p").error().code,
+            ErrorCode::CONFLICT);
+  EXPECT_EQ(checkExpectation({Kind::IDENTITY, {}, inodeIdentity(*place)}, nothing, "p").error().code,
+            ErrorCode::NOT_FOUND);
 }
 
 }  // namespace

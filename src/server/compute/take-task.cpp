@@ -119,6 +119,8 @@ class TaskTaker {
     if (!file.hasStore()) return Status(invalid("say in which tree the job is to store its result"));
     StoredOutput to{std::string(rpc::asView(file.getPath())), rpc::read(options.getExpectation()), *attributes,
                     options.getMakeParents(), static_cast<Encoding>(file.getEncoding())};
+    if (to.expectation.kind == Expectation::Kind::IDENTITY)
+      return Status(invalid("a job's result can expect a version or nothing at its path, not an identity"));
     if (to.encoding > Encoding::BINARY) return Status(invalid("there is no such encoding; use lines or binary"));
     auto valid = validatePath(to.path);
     if (!valid.ok()) return kj::mv(valid);

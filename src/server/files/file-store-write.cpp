@@ -68,13 +68,13 @@ Status checkEarly(const Root& root, const UploadTarget& target) {
   if (!place.ok()) {
     bool willBeMade = place.error().code == ErrorCode::NOT_FOUND && target.makeParents && !isReserved(target.path);
     if (!willBeMade) return place.error();
-    return checkFound(target.expectation, std::nullopt, target.path);
+    return checkExpectation(target.expectation, std::nullopt, target.path);
   }
   auto found = root.stat(target.path);
   if (!found.ok() && found.error().code != ErrorCode::NOT_FOUND) return found.error();
   std::optional<struct stat> status;
   if (found.ok()) status = *found;
-  Status held = checkFound(target.expectation, status, target.path);
+  Status held = checkExpectation(target.expectation, status, target.path);
   if (!held.ok() || !status || !S_ISDIR(status->st_mode)) return held;
   return errorAt(ErrorCode::IS_DIRECTORY, target.path, "", " is a folder; remove it first, or choose another name");
 }

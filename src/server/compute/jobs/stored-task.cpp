@@ -70,6 +70,7 @@ void write(stored::Output::Builder to, const StoredOutput& output) {
     case Expectation::Kind::ANY: to.getExpectation().setAny(); break;
     case Expectation::Kind::ABSENT: to.getExpectation().setAbsent(); break;
     case Expectation::Kind::VERSION: to.getExpectation().setVersion(asData(output.expectation.version)); break;
+    case Expectation::Kind::IDENTITY: KJ_FAIL_REQUIRE("a job's output has no such expectation");
   }
   if (output.attributes.mode) to.getMode().setSet(*output.attributes.mode);
   if (output.attributes.mtime) to.getMtime().setSet(*output.attributes.mtime);
