@@ -39,7 +39,14 @@ using Operands = std::vector<std::string>;
 // Runs one command on the context's loop; answers its exit status. The context outlives the promise.
 using Action = std::function<kj::Promise<int>(Context&)>;
 // Runs a command that brings its own event loop, blocking (`serve`, `shell`, `demo`).
-using OwnLoopAction = std::function<int(const GlobalFlags&, const Operands&)>;
+struct OwnLoopAction {
+  using Run = std::function<int(const GlobalFlags&, const Operands&)>;
+  explicit OwnLoopAction(Run run, Action atPrompt = {}) : run(std::move(run)), atPrompt(std::move(atPrompt)) {}
+  int operator()(const GlobalFlags& flags, const Operands& operands) const { return run(flags, operands); }
+
+  Run run;
+  Action atPrompt;  // the same on the shell's loop, where the command can be typed there
+};
 using AnyAction = std::variant<Action, OwnLoopAction>;
 
 // What a command declares its options with. Each variable has to live as long as the action that the command answers.

@@ -11,6 +11,7 @@
 #include <capstan/client/cli/entry-format.h>
 #include <capstan/client/cli/json.h>
 #include <capstan/client/cli/own-loop.h>
+#include <capstan/client/cli/server-choice.h>
 #include <capstan/client/cli/sync-options.h>
 #include <capstan/sync/state.h>
 
@@ -71,19 +72,18 @@ kj::Promise<int> listConflicts(Context& context) {
   return CONFLICT;
 }
 
-kj::Promise<int> explain(Runtime& runtime, Context& context, const Connection& connection,
-                         const sync::State::Pair& pair, const std::string& path, const SyncOptions& options) {
+kj::Promise<int> explain(Context& context, const sync::State::Pair& pair, const std::string& path,
+                         const SyncOptions& options) {
   auto wanted = serviceOptionsOf(options);
   if (!wanted.ok()) return context.usage(wanted.error().message);
   wanted->local = pair.local;
   wanted->remote = pair.remote;
-  wanted->server.address = connection.choice.address;
-  wanted->server.token = connection.choice.token;
+  wanted->server.address = context.choice().address;
+  wanted->server.token = context.choice().token;
   wanted->server.name = "capstan explain";
   wanted->server.retryFor = 0;
   wanted->watch = false;
-  auto service =
-      kj::heap<sync::Service>(runtime.io.provider->getNetwork(), runtime.io.provider->getTimer(), std::move(*wanted));
+  auto service = kj::heap<sync::Service>(context.network(), context.timer(), std::move(*wanted));
   auto explaining = service->explain(path);
   return explaining
       .then([&context, path](Result<std::string>&& text) {
@@ -97,25 +97,40 @@ kj::Promise<int> explain(Runtime& runtime, Context& context, const Connection& c
         }
         return DONE;
       })
-      .attach(kj::mv(service))
-      .exclusiveJoin(runtime.whenSignalled());
+      .attach(kj::mv(service));
+}
+
+// Whose state a path belongs to, and where it is in that folder.
+struct Explained {
+  sync::State::Pair pair;
+  std::string path;
+};
+Result<Explained> findExplained(const std::string& typed) {
+  std::string absolute = absolutePath(typed);
+  auto state = stateOf(absolute, typed);
+  if (!state.ok()) return state.error();
+  Explained found{(*state)->pair(), {}};
+  if (absolute.size() > found.pair.local.size()) found.path = absolute.substr(found.pair.local.size() + 1);
+  return found;
 }
 
 int runExplain(const GlobalFlags& flags, const Operands& operands, const SyncOptions& options) {
-  std::string absolute = absolutePath(operands[0]);
-  auto state = stateOf(absolute, operands[0]);
-  if (!state.ok()) {
+  auto found = findExplained(operands[0]);
+  if (!found.ok()) {
     Screen screen;
     Output output(screen, outputModeOf(flags));
-    return output.fail(state.error());
+    return output.fail(found.error());
   }
-  sync::State::Pair pair = (*state)->pair();
-  std::string path = absolute.size() > pair.local.size() ? absolute.substr(pair.local.size() + 1) : std::string();
-  state = Error{};
-  return runOnOwnLoop("explain", flags, operands, pair.server,
-                      [&](Runtime& runtime, Context& context, const Connection& connection) {
-                        return explain(runtime, context, connection, pair, path, options);
+  return runOnOwnLoop("explain", flags, operands, found->pair.server,
+                      [&](Context& context, WhenSignalled whenSignalled) {
+                        return explain(context, found->pair, found->path, options).exclusiveJoin(whenSignalled());
                       });
+}
+
+kj::Promise<int> explainAtPrompt(Context& context, const SyncOptions& options) {
+  auto found = findExplained(context.operands[0]);
+  if (!found.ok()) return context.output.fail(found.error());
+  return explain(context, found->pair, found->path, options);
 }
 
 }  // namespace
@@ -145,13 +160,14 @@ Command explainCommand() {
            {"capstan explain --mode pull work/build", "with the flags of the run that is meant"}},
           "capstan sync -n LOCAL REMOTE shows all that would be done",
           Command::Needs::OWN_LOOP,
-          false,
+          true,
           [](OptionTable& table) -> AnyAction {
             auto options = std::make_shared<SyncOptions>();
             defineRuleOptions(table, *options);
-            return [options](const GlobalFlags& flags, const Operands& operands) {
+            auto run = [options](const GlobalFlags& flags, const Operands& operands) {
               return runExplain(flags, operands, *options);
             };
+            return OwnLoopAction(run, [options](Context& context) { return explainAtPrompt(context, *options); });
           }};
 }
 

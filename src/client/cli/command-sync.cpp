@@ -4,6 +4,7 @@
 #include <capstan/base/text.h>
 #include <capstan/client/cli/command-list.h>
 #include <capstan/client/cli/own-loop.h>
+#include <capstan/client/cli/server-choice.h>
 #include <capstan/client/cli/sync-options.h>
 #include <capstan/client/cli/sync-run.h>
 #include <capstan/client/cli/targets.h>
@@ -12,21 +13,20 @@ namespace capstan::cli {
 
 namespace {
 
-kj::Promise<int> synchronise(Runtime& runtime, Context& context, const Connection& connection,
-                             const SyncOptions& options) {
+kj::Promise<int> synchronise(Context& context, const SyncOptions& options, WhenSignalled whenSignalled) {
   auto service = serviceOptionsOf(options);
   if (!service.ok()) return context.usage(service.error().message);
   SyncWish wish;
   wish.options = std::move(*service);
   wish.options.local = context.operands[0];
   wish.options.remote = remotePath(context.operands[1]);
-  wish.options.server.address = connection.choice.address;
-  wish.options.server.token = connection.choice.token;
+  wish.options.server.address = context.choice().address;
+  wish.options.server.token = context.choice().token;
   wish.options.server.name = "capstan sync";
   wish.once = options.once;
   wish.dryRun = options.dryRun;
   if (wish.options.local.empty()) return context.usage("the name of the local folder is empty");
-  auto run = kj::heap<SyncRun>(runtime, context, std::move(wish));
+  auto run = kj::heap<SyncRun>(context, std::move(wish), std::move(whenSignalled));
   auto promise = run->run();
   return promise.attach(kj::mv(run));
 }
@@ -49,16 +49,17 @@ Command syncCommand() {
           "capstan conflicts LOCAL lists conflicts, capstan explain LOCAL/PATH tells what would be done with a path\n"
           "and why, capstan undo RUN takes back what a run did at the server",
           Command::Needs::OWN_LOOP,
-          false,
+          true,
           [](OptionTable& table) -> AnyAction {
             auto options = std::make_shared<SyncOptions>();
             defineSyncOptions(table, *options);
-            return [options](const GlobalFlags& flags, const Operands& operands) {
-              return runOnOwnLoop("sync", flags, operands, std::nullopt,
-                                  [options](Runtime& runtime, Context& context, const Connection& connection) {
-                                    return synchronise(runtime, context, connection, *options);
-                                  });
+            auto work = [options](Context& context, WhenSignalled whenSignalled) {
+              return synchronise(context, *options, std::move(whenSignalled));
             };
+            auto run = [work](const GlobalFlags& flags, const Operands& operands) {
+              return runOnOwnLoop("sync", flags, operands, std::nullopt, work);
+            };
+            return OwnLoopAction(run, [work](Context& context) { return work(context, {}); });
           }};
 }
 

@@ -12,16 +12,19 @@
 
 namespace capstan::cli {
 
+struct ServerChoice;  // server-choice.h
+
 // Belongs to one event loop, and outlives the promise of the command's action.
 class Context {
  public:
   struct Parts {
     kj::AsyncIoContext& io;
     Screen& screen;
-    client::Client* client = nullptr;  // null where the command needs none
-    std::string serverName = {};       // the address, for people
-    bool stdinIsFree = true;           // false where lines of commands come from standard input
-    bool foreground = true;            // progress may be drawn
+    client::Client* client = nullptr;      // null where the command needs none
+    std::string serverName = {};           // the address, for people
+    const ServerChoice* choice = nullptr;  // for commands that make clients of their own; null for all others
+    bool stdinIsFree = true;               // false where lines of commands come from standard input
+    bool foreground = true;                // progress may be drawn
   };
   // All that `parts` points to must outlive it.
   Context(Parts parts, const Invocation& invocation, OutputMode mode);
@@ -34,6 +37,9 @@ class Context {
   std::string whenCutOff;
 
   client::Client& client();
+  kj::Network& network() { return parts.io.provider->getNetwork(); }
+  // Precondition: the command was given one.
+  const ServerChoice& choice() const { return *parts.choice; }
   kj::Timer& timer() { return parts.io.provider->getTimer(); }
   kj::UnixEventPort& port() { return parts.io.unixEventPort; }
   const std::string& serverName() const { return parts.serverName; }

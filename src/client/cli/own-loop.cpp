@@ -19,9 +19,10 @@ int runOnOwnLoop(const char* command, const GlobalFlags& flags, const Operands& 
   invocation.flags = withConfig(flags, *config);
   invocation.operands = operands;
   // Declared last, so that a command that is cut off ends before what it uses.
-  Context context({runtime.io, runtime.screen, connection->client.get(), connection->choice.address.toString()},
-                  invocation, outputModeOf(invocation.flags));
-  Action action = [&](Context& running) { return work(runtime, running, *connection); };
+  Context::Parts parts{runtime.io, runtime.screen, connection->client.get(), connection->choice.address.toString()};
+  parts.choice = &connection->choice;
+  Context context(kj::mv(parts), invocation, outputModeOf(invocation.flags));
+  Action action = [&](Context& running) { return work(running, [&runtime]() { return runtime.whenSignalled(); }); };
   return runAction(action, context).wait(runtime.io.waitScope);
 }
 

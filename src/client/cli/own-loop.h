@@ -10,7 +10,9 @@
 
 namespace capstan::cli {
 
-using OwnLoopWork = std::function<kj::Promise<int>(Runtime&, Context&, const Connection&)>;
+// 128 plus its number when a signal that should end the command has come.
+using WhenSignalled = std::function<kj::Promise<int>()>;
+using OwnLoopWork = std::function<kj::Promise<int>(Context&, WhenSignalled)>;
 
 // Runs `work` to its end, or the command's time limit; signals are its business. `server`: the one to use where neither
 // flags nor environment name another. Answers the exit status.

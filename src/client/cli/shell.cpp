@@ -128,7 +128,8 @@ LineOutcome Shell::runCommand(const std::vector<std::string>& words, bool inBack
     return {usage("the prompt stays with its server; start another with capstan --server ADDR shell")};
   }
   auto context = makeContext(invocation, !inBackground);
-  auto& action = std::get<Action>(invocation.action);
+  auto own = std::get_if<OwnLoopAction>(&invocation.action);
+  const Action& action = own == nullptr ? std::get<Action>(invocation.action) : own->atPrompt;
   if (inBackground) {
     unsigned id = background.start(kj::mv(context), action, text);
     if (interactive) output.note("[" + std::to_string(id) + "] " + text);
@@ -150,6 +151,7 @@ kj::Own<Context> Shell::makeContext(const Invocation& asked, bool foreground) {
   flags.noColor |= base.noColor;
   if (!flags.timeout) flags.timeout = base.timeout;
   Context::Parts parts{runtime.io, runtime.screen, connection.client.get(), connection.choice.address.toString()};
+  parts.choice = &connection.choice;
   parts.stdinIsFree = false;
   parts.foreground = foreground;
   return kj::heap<Context>(kj::mv(parts), invocation, outputModeOf(flags));

@@ -17,17 +17,17 @@ std::string watchersOf(const sync::ServiceStatus& status) {
 
 }  // namespace
 
-SyncRun::SyncRun(Runtime& runtime, Context& context, SyncWish wish)
-    : runtime(runtime),
-      context(context),
+SyncRun::SyncRun(Context& context, SyncWish wish, WhenSignalled signalled)
+    : context(context),
       wish(std::move(wish)),
-      service(runtime.io.provider->getNetwork(), runtime.io.provider->getTimer(), this->wish.options,
+      whenSignalled(signalled ? std::move(signalled) : []() -> kj::Promise<int> { return kj::NEVER_DONE; }),
+      service(context.network(), context.timer(), this->wish.options,
               [this](const sync::Event& event) { onEvent(event); }) {}
 
 kj::Promise<int> SyncRun::run() {
   if (wish.once || wish.dryRun) {
     // What is cut off here goes on where it was with the next run.
-    return runOnce().exclusiveJoin(runtime.whenSignalled());
+    return runOnce().exclusiveJoin(whenSignalled());
   }
   return keepInStep();
 }
@@ -54,9 +54,9 @@ kj::Promise<int> SyncRun::keepInStep() {
     if (!started.ok()) return context.output.fail(started.error());
     return kj::NEVER_DONE;
   });
-  auto signalled = runtime.whenSignalled().then([this](int status) {
+  auto signalled = whenSignalled().then([this](int status) {
     context.output.note("ending; interrupt again to end at once");
-    return service.stop().then([status]() { return status; }).exclusiveJoin(runtime.whenSignalled());
+    return service.stop().then([status]() { return status; }).exclusiveJoin(whenSignalled());
   });
   return working.exclusiveJoin(kj::mv(signalled)).then([this](int status) {
     endProgress();

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <capstan/client/cli/context.h>
-#include <capstan/client/cli/runtime.h>
+#include <capstan/client/cli/own-loop.h>
 #include <capstan/sync/service.h>
 
 namespace capstan::cli {
@@ -14,10 +14,11 @@ struct SyncWish {
   bool dryRun = false;
 };
 
-// Belongs to one event loop. `context` and `runtime` must outlive it.
+// Belongs to one event loop. `context` must outlive it.
 class SyncRun {
  public:
-  SyncRun(Runtime& runtime, Context& context, SyncWish wish);
+  // `whenSignalled`: empty where somebody else ends the command, by dropping the promise.
+  SyncRun(Context& context, SyncWish wish, WhenSignalled whenSignalled);
   KJ_DISALLOW_COPY(SyncRun);
 
   // Answers the exit status. Of a continuous run: 130 or 143 after a signal, when the operation under way is done; a
@@ -25,9 +26,9 @@ class SyncRun {
   kj::Promise<int> run();
 
  private:
-  Runtime& runtime;
   Context& context;
   const SyncWish wish;
+  const WhenSignalled whenSignalled;
   sync::Service service;
 
   kj::Own<kj::Refcounted> progressLine;
