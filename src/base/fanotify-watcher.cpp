@@ -10,6 +10,7 @@
 #include <cstring>
 #include <fstream>
 #include <unordered_map>
+#include <utility>
 
 #include <capstan/base/path.h>
 #include <capstan/base/text.h>
@@ -75,6 +76,7 @@ class FanotifySource final : public WatchSource {
     Subject subject;
     if (!readSubject(event, subject)) return;
     Where where = whereIs(subject.folder);
+    if (std::exchange(missed, false)) gathered.overflow();
     bool isFolder = (event.mask & FAN_ONDIR) != 0;
     bool moved = isFolder && (event.mask & (FAN_MOVED_FROM | FAN_MOVED_TO)) != 0;
     if (!where.inside) {
@@ -127,15 +129,18 @@ class FanotifySource final : public WatchSource {
     kj::AutoCloseFd fd(
         open_by_handle_at(top, reinterpret_cast<file_handle*>(copy.data()), O_PATH | O_DIRECTORY | O_CLOEXEC));
     struct stat folder, named;
+    missed = fd.get() < 0 && isShortage(errno);
     if (fd.get() < 0 || fstat(fd, &folder) < 0) return false;
     std::string ground = linkOf(top);
-    std::string path = linkOf(fd);
-    if (ground.empty() || path.empty()) return false;
+    std::string path = ground.empty() ? std::string() : linkOf(fd);
+    missed = path.empty() && isShortage(errno);
+    if (path.empty()) return false;
     if (ground == "/") ground.clear();
     if (path != ground && path.compare(0, ground.size() + 1, ground + "/") != 0) return true;
     path = path == ground ? std::string() : path.substr(ground.size() + 1);
     // Folders that this mount does not reach, and deleted ones, have names that look like others'.
     if (path.empty() ? fstat(top, &named) < 0 : fstatat(top, path.c_str(), &named, AT_SYMLINK_NOFOLLOW) < 0) {
+      missed = isShortage(errno);
       return false;
     }
     if (named.st_ino != folder.st_ino || named.st_dev != folder.st_dev) return false;
@@ -180,6 +185,7 @@ class FanotifySource final : public WatchSource {
   std::string place;                               // of the folder, when the watching began
   std::unordered_map<std::string, Where> folders;  // by handle
   std::unordered_map<std::string, bool> leftOut;
+  bool missed = false;  // where something happened could not be found out
 };
 
 // Other file systems below the folder would need marks of their own, and could come and go.

@@ -37,7 +37,8 @@ class InotifySource final : public WatchSource {
   }
 
   int descriptor() const override { return events; }
-  bool polls() const override { return !polled.empty(); }
+  // What could not be opened is tried again now and then.
+  bool polls() const override { return !polled.empty() || lost; }
   WatchMethod method() const override { return WatchMethod::INOTIFY; }
   bool isPartial() const override { return partial.load(std::memory_order_relaxed); }
 
@@ -207,7 +208,7 @@ class InotifySource final : public WatchSource {
       byWatch[wd] = result;
     } else {
       partial = true;
-      polled.add(top, path);
+      if (!polled.add(top, path) && isShortage(errno)) lost = true;
     }
     return result;
   }
@@ -225,11 +226,14 @@ class InotifySource final : public WatchSource {
       waiting.pop_back();
       if (!next.path.empty() && isLeftOut(options, next.path)) continue;
       auto folder = openFolderBelow(top, next.path);
-      if (folder.get() < 0) continue;
+      if (folder.get() < 0) {
+        lost = isShortage(errno);
+        continue;
+      }
       Node* node = watchFolder(next.parent, next.name, next.path, folder);
       if (node == nullptr) continue;
       std::vector<std::string> names;
-      readSubfolders(folder, names);
+      if (!readSubfolders(folder, names) && isShortage(errno)) lost = true;
       for (auto& below : names) waiting.push_back({node, below, joinPath(next.path, below)});
     }
   }

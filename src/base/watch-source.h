@@ -2,6 +2,7 @@
 // the tree watcher.
 #pragma once
 
+#include <cerrno>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -70,6 +71,12 @@ kj::AutoCloseFd openFolderBelow(int top, const std::string& path);
 
 // The folders directly in an open one (symlinks are none). False and errno if it cannot be read to its end.
 bool readSubfolders(int folder, std::vector<std::string>& names);
+
+// Whether an attempt failed for want of descriptors, memory or luck: what was to be looked at may be there. Takes
+// errno.
+inline bool isShortage(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOMEM || error == EAGAIN || error == EINTR;
+}
 
 // Whether `path` lies in a folder that is left out, or is one.
 inline bool isLeftOut(const TreeWatcher::Options& options, std::string_view path) {

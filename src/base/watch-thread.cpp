@@ -130,6 +130,7 @@ class WatchThread final : public TreeWatcher {
     if (gathered.empty()) return;
     KJ_IF_MAYBE (exception, kj::runCatchingExceptions([&]() { sink(gathered.take()); })) {
       log::error("changes of a folder could not be passed on: ", exception->getDescription());
+      gathered.overflow();  // told with what comes next
     }
   }
 

@@ -1,6 +1,7 @@
 #include <capstan/base/tree-watcher.h>
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include <random>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include <gtest/gtest.h>
 #include <kj/io.h>
@@ -132,6 +134,41 @@ TEST_P(Watching, EachKindOfChangeIsTold) {
   told.forget();
   flush();
   EXPECT_EQ(told.size(), 0u) << "nothing was changed";
+}
+
+TEST_P(Watching, NothingIsLostWhenDescriptorsRunOut) {
+  makeFolder("old");
+  BEGIN_OR_SKIP();
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit none{0, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  makeFolder("new/inner");
+  fs::create_symlink("nowhere", folder + "/new/inner/link");
+  fs::create_symlink("nowhere", folder + "/old/link");
+  flush();
+  setrlimit(RLIMIT_NOFILE, &before);
+  flush();
+  for (const char* path : {"new/inner/link", "old/link"}) EXPECT_TRUE(told.covers(path)) << path;
+  told.forget();
+  write("new/inner/later");
+  flush();
+  EXPECT_TRUE(told.covers("new/inner/later"));
+}
+
+TEST_P(Watching, WhatASinkDidNotTakeIsToldAsAnOverflow) {
+  bool fails = true;
+  auto sink = [&](TreeChanges changes) {
+    if (std::exchange(fails, false)) throw std::runtime_error("no memory");
+    told.take(std::move(changes));
+  };
+  auto started = TreeWatcher::start(options, sink);
+  ASSERT_TRUE(started.ok());
+  watcher = std::move(started).value();
+  write("lost");
+  flush();
+  flush();
+  EXPECT_TRUE(told.covers("lost"));
 }
 
 TEST_P(Watching, AFileThatStaysOpenIsToldAgainAndAgain) {
