@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
+
 #include <capstan/base/path.h>
 #include <capstan/storage/names.h>
 #include <capstan/storage/version.h>
@@ -145,14 +147,33 @@ Noticing::Means Noticing::means() const {
 }
 
 void Noticing::applied(const Committer::Applied& change) {
+  using Kind = Committer::Applied::Kind;
   std::vector<Change> changes{{kindOf(change.kind), change.path, change.from}};
   if (change.subtree) changes.push_back({ChangeKind::SUBTREE, change.path, {}});
-  bool gone = change.kind == Committer::Applied::Kind::REMOVED;
-  bool moved = change.kind == Committer::Applied::Kind::MOVED;
-  std::lock_guard lock(mutex);
+  bool moved = change.kind == Kind::MOVED;
+  Own mine;
+  mine.version = change.version;
+  mine.gone = change.kind == Kind::REMOVED;
+  mine.moved = moved;
+  mine.whole = moved || change.subtree;
+  std::unique_lock lock(mutex);
+  if (watches && (moved || change.kind == Kind::CREATED)) {
+    lock.unlock();
+    auto status = root.stat(change.path);
+    if (status.ok() && S_ISDIR(status->st_mode)) mine.inode = status->st_ino;
+    lock.lock();
+  }
   if (watches) {
-    remember(change.path, {change.version, gone, moved});
-    if (moved) remember(change.from, {{}, true, false});
+    auto before = own.find(change.path);
+    // A folder that we made, and have changed since.
+    bool isSame = change.kind == Kind::CHANGED && before != own.end() && !before->second.gone;
+    if (isSame) mine.inode = before->second.inode;
+    remember(change.path, std::move(mine));
+    if (moved) {
+      Own source;
+      source.gone = true;
+      remember(change.from, std::move(source));
+    }
   }
   journal.add(std::move(changes));
 }
@@ -177,7 +198,13 @@ void Noticing::noticed(TreeChanges changes) {
     committer->waitForApply();
   }
   std::vector<Change> result;
-  if (changes.overflow) result.push_back({ChangeKind::UNSET, {}, {}});
+  if (changes.overflow) {
+    result.push_back({ChangeKind::UNSET, {}, {}});
+    // What was missed may have been somebody else's, at the same paths.
+    std::lock_guard lock(mutex);
+    own.clear();
+    ownOrder.clear();
+  }
   for (auto& change : changes.changes) {
     if (!isReserved(change.path)) look(change, result);
   }
@@ -185,65 +212,116 @@ void Noticing::noticed(TreeChanges changes) {
 }
 
 bool Noticing::isOwnRemoval(std::string_view path) const {
-  std::lock_guard lock(mutex);
+  std::string removed;
+  {
+    std::lock_guard lock(mutex);
+    uint64_t lastPlaced = 0;  // something with all that is below it, here or above
+    uint64_t number = 0;
+    for (std::string_view above = path; !above.empty(); above = parentOf(above)) {
+      auto found = own.find(std::string(above));
+      if (found == own.end()) continue;
+      if (found->second.whole) lastPlaced = std::max(lastPlaced, found->second.number);
+      if (!found->second.gone || found->second.number < number) continue;
+      number = found->second.number;
+      removed = above;
+    }
+    if (number == 0 || lastPlaced > number) return false;
+  }
+  if (removed == path) return true;
+  // A folder above that is there again is not the one that we removed.
+  auto status = root.stat(removed);
+  return !status.ok() && isGone(status.error());
+}
+
+void Noticing::forgetRemovals(std::string_view path, uint64_t until) {
   for (; !path.empty(); path = parentOf(path)) {
     auto found = own.find(std::string(path));
-    if (found != own.end() && found->second.gone) return true;
+    if (found != own.end() && found->second.gone && found->second.number <= until) own.erase(found);
   }
-  return false;
 }
 
 void Noticing::look(const TreeChange& change, std::vector<Change>& result) {
-  auto status = root.stat(change.path);
-  if (!status.ok()) {
-    bool gone = isGone(status.error());
-    if (gone && isOwnRemoval(change.path)) return;
-    result.push_back({gone ? ChangeKind::REMOVED : ChangeKind::CHANGED, change.path, {}});
-    return;
-  }
-  bool isFolder = S_ISDIR(status->st_mode);
-  bool isKnown = false, isSame = false, isMoved = false;
+  uint64_t until;
   {
     std::lock_guard lock(mutex);
+    until = ownCount;
+  }
+  auto status = root.stat(change.path);
+  if (status.ok()) return lookAt(change, *status, until, result);
+  if (!isGone(status.error())) {
+    // It may be there, with all that is below it.
+    if (change.subtree) return tellSubtree(change.path, result);
+    result.push_back({ChangeKind::CHANGED, change.path, {}});
+    return;
+  }
+  if (isOwnRemoval(change.path)) return;
+  result.push_back({ChangeKind::REMOVED, change.path, {}});
+  // What comes to this place from now on is not what we put there.
+  std::lock_guard lock(mutex);
+  auto found = own.find(change.path);
+  if (found != own.end() && found->second.number <= until) own.erase(found);
+}
+
+void Noticing::lookAt(const TreeChange& change, const struct stat& status, uint64_t until,
+                      std::vector<Change>& result) {
+  bool isFolder = S_ISDIR(status.st_mode);
+  bool isKnown = false, isSame = false, isMoved = false, isThatFolder = false;
+  {
+    std::lock_guard lock(mutex);
+    forgetRemovals(change.path, until);
     auto found = own.find(change.path);
     isKnown = found != own.end() && !found->second.gone;
-    isSame = isKnown && found->second.version == storage::versionOf(*status);
-    isMoved = isKnown && found->second.moved;
+    isSame = isKnown && found->second.version == storage::versionOf(status);
+    // A folder of ours has another version as soon as there is something in it.
+    isThatFolder = isKnown && isFolder && found->second.inode == status.st_ino;
+    isMoved = isThatFolder && found->second.moved;
   }
-  if (isFolder && isMoved && change.appeared) return;
-  // A folder of ours has another version as soon as there is something in it.
-  bool isOurs = isSame || (isKnown && isFolder && change.appeared);
-  if (!isOurs) {
-    bool isNew = change.appeared && !isKnown;
+  if (isMoved && change.appeared) return;
+  if (!isSame && !(isThatFolder && change.appeared)) {
+    bool isAnother = isKnown && isFolder && change.appeared;
+    if (isAnother) result.push_back({ChangeKind::REMOVED, change.path, {}});
+    bool isNew = change.appeared && (!isKnown || isAnother);
     result.push_back({isNew ? ChangeKind::CREATED : ChangeKind::CHANGED, change.path, {}});
   }
   if (!change.subtree || !isFolder) return;
   std::vector<Change> below;
   size_t budget = MAX_EXPANDED;
-  expand(change.path, below, budget);
-  if (budget == 0) {
-    result.push_back({ChangeKind::SUBTREE, change.path, {}});
-  } else {
+  if (expand(change.path, below, budget)) {
     std::move(below.begin(), below.end(), std::back_inserter(result));
+  } else {
+    tellSubtree(change.path, result);
   }
 }
 
+void Noticing::tellSubtree(const std::string& path, std::vector<Change>& result) {
+  result.push_back({ChangeKind::SUBTREE, path, {}});
+  // Nobody looks whether what we had removed below is there again.
+  std::lock_guard lock(mutex);
+  std::erase_if(own, [&](const auto& item) { return item.second.gone && isWithin(item.first, path); });
+}
+
 // What is in a new folder. What comes to be in it from now on is noticed by itself.
-void Noticing::expand(const std::string& path, std::vector<Change>& result, size_t& budget) {
+bool Noticing::expand(const std::string& path, std::vector<Change>& result, size_t& budget) {
+  auto hidden = [](const Error& error) { return isGone(error) || error.code == ErrorCode::DENIED; };
   auto fd = root.open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, Follow::NO);
-  if (!fd.ok()) return;
+  if (!fd.ok()) return hidden(fd.error());
   auto names = Names::read(*fd, path);
-  if (!names.ok()) return;
+  if (!names.ok()) return hidden(names.error());
   std::vector<std::string> folders;
   for (size_t i = 0; i < names->size(); ++i) {
-    if (budget == 0 || --budget == 0) return;
+    if (budget == 0 || --budget == 0) return false;
     std::string inner = joinPath(path, (*names)[i]);
+    if (isReserved(inner)) continue;
     auto status = root.stat(inner);
-    if (!status.ok() || isReserved(inner)) continue;
+    if (!status.ok() && !hidden(status.error())) return false;
+    if (!status.ok()) continue;
     look({inner, false, true}, result);
     if (S_ISDIR(status->st_mode)) folders.push_back(std::move(inner));
   }
-  for (auto& inner : folders) expand(inner, result, budget);
+  for (auto& inner : folders) {
+    if (!expand(inner, result, budget)) return false;
+  }
+  return true;
 }
 
 }  // namespace capstan::server::files

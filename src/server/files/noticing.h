@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <capstan/base/tree-watcher.h>
+#include <capstan/server/files/catch-up.h>
 #include <capstan/server/files/change-journal.h>
 #include <capstan/storage/committer.h>
 #include <capstan/storage/root.h>
@@ -30,6 +31,7 @@ class Noticing {
   KJ_DISALLOW_COPY(Noticing);
 
   ChangeJournal journal;
+  CatchUps catchUps;
 
   // Starts the watcher if there is none (any more), and returns when all that happened before this call is in the
   // journal. Blocks. Errors: notFound, denied.
@@ -62,7 +64,9 @@ class Noticing {
     std::string version;  // empty with `gone`
     bool gone = false;
     bool moved = false;
-    uint64_t number = 0;
+    bool whole = false;   // it came with all that is below it
+    uint64_t inode = 0;   // of a folder, whose version says little; 0: not known
+    uint64_t number = 0;  // which are the later ones
   };
 
   Status startWatcher();  // with the lock on `starting`
@@ -75,8 +79,15 @@ class Noticing {
   void remember(const std::string& path, Own own);  // with the mutex
   void noticed(TreeChanges changes);
   void look(const TreeChange& change, std::vector<Change>& result);
+  // What is at the path that exists.
+  void lookAt(const TreeChange& change, const struct stat& status, uint64_t until, std::vector<Change>& result);
   bool isOwnRemoval(std::string_view path) const;
-  void expand(const std::string& folder, std::vector<Change>& result, size_t& budget);
+  // What is on the disk contradicts removals of ours, at the path and above it; with the mutex. `until`: only those
+  // that were known when the disk was looked at.
+  void forgetRemovals(std::string_view path, uint64_t until);
+  void tellSubtree(const std::string& path, std::vector<Change>& result);
+  // False: not all of it could be looked at.
+  bool expand(const std::string& folder, std::vector<Change>& result, size_t& budget);
 
   const std::string folder;
   const storage::Root& root;

@@ -46,15 +46,6 @@ void write(schema::WatchMeans::Builder to, const Noticing::Means& means) {
   to.setPartly(means.partly);
 }
 
-// Starts the noticing if need be, and answers where the journal ends once all that has happened is in it.
-kj::Promise<Result<uint64_t>> catchUp(FolderState& folder) {
-  return folder.run([&folder]() -> Result<uint64_t> {
-    Status status = folder.noticing->catchUp();
-    if (!status.ok()) return status.error();
-    return folder.noticing->journal.end();
-  });
-}
-
 }  // namespace
 
 WatchSlot::WatchSlot(kj::Own<ConnectionScope> owner, Noticing& noticing) : scope(kj::mv(owner)), interest(noticing) {
@@ -97,8 +88,9 @@ kj::Promise<void> FileStoreServer::watch(WatchContext context) {
   auto watcher = params.getWatcher();
   WatchSlot slot(kj::addRef(*scope), *folder.noticing);
   context.releaseParams();
-  return catchUp(folder).then([&folder = folder, refuse, context, since = std::move(since), watcher = kj::mv(watcher),
-                               settings = std::move(settings), slot = kj::mv(slot)](Result<uint64_t> end) mutable {
+  return folder.noticing->catchUps.join(folder).then([&folder = folder, refuse, context, since = std::move(since),
+                                                      watcher = kj::mv(watcher), settings = std::move(settings),
+                                                      slot = kj::mv(slot)](Result<uint64_t> end) mutable {
     if (!end.ok()) return refuse(context, end.error());
     auto& journal = folder.noticing->journal;
     std::optional<uint64_t> position = since.empty() ? *end : journal.numberOf(since);
@@ -208,7 +200,7 @@ kj::Promise<void> SubscriptionServer::untilTold(uint64_t number) {
 
 kj::Promise<void> SubscriptionServer::flush(FlushContext context) {
   // `this`: the call keeps the capability.
-  return catchUp(folder)
+  return folder.noticing->catchUps.join(folder)
       .then([this, context](Result<uint64_t> end) mutable -> kj::Promise<void> {
         if (end.ok()) return untilTold(*end);
         rpc::setError(context.getResults().initOutcome(), end.error());

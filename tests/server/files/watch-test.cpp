@@ -211,6 +211,69 @@ TEST_F(Watching, AnotherProgramsChangeOfOurFileIsNoEcho) {
   EXPECT_THAT(flushed(watched, heard), ElementsAre("removed file"));
 }
 
+TEST_F(Watching, WhatAnotherProgramMakesWhereWeRemovedIsToldToItsEnd) {
+  put("file", "content");
+  put("folder/file", "content", {.makeParents = true});
+  Heard heard;
+  auto watched = watch(heard);
+  remove("file");
+  remove("folder", true);
+  flushed(watched, heard);
+  temp.write("file", "content");
+  temp.write("folder/file", "content");
+  EXPECT_THAT(flushed(watched, heard), UnorderedElementsAre("created file", "created folder", "created folder/file"));
+  std::filesystem::remove(temp / "file");
+  std::filesystem::remove(temp / "folder/file");
+  EXPECT_THAT(flushed(watched, heard), UnorderedElementsAre("removed file", "removed folder/file"));
+}
+
+TEST_F(Watching, AFolderWhereOursWasIsTold) {
+  mkdir("from");
+  temp.write("other/file", "content");
+  Heard heard;
+  auto watched = watch(heard);
+  mkdir("made");
+  rename("from", "moved");
+  flushed(watched, heard);
+  std::filesystem::remove(temp / "made");
+  std::filesystem::remove(temp / "moved");
+  EXPECT_THAT(flushed(watched, heard), UnorderedElementsAre("removed made", "removed moved"));
+  std::filesystem::create_directory(temp / "made");
+  std::filesystem::rename(temp / "other", temp / "moved");
+  EXPECT_THAT(flushed(watched, heard), IsSupersetOf({"created made", "created moved", "created moved/file"}));
+}
+
+TEST_F(Watching, AFolderInThePlaceOfOursIsToldWithoutAMomentBetween) {
+  mkdir("from");
+  temp.write("other/file", "content");
+  Heard heard;
+  auto watched = watch(heard);
+  rename("from", "moved");
+  flushed(watched, heard);
+  std::filesystem::rename(temp / "moved", temp / "aside");
+  std::filesystem::rename(temp / "other", temp / "moved");
+  EXPECT_THAT(flushed(watched, heard), Contains("subtree moved"));
+}
+
+TEST_F(Watching, ManyMayAskAtTheSameTime) {
+  temp.write("file", "content");
+  std::vector<Heard> heard(20);
+  std::vector<capnp::RemotePromise<schema::FileStore::WatchResults>> calls;
+  for (auto& each : heard) {
+    auto request = store.watchRequest();
+    request.setWatcher(kj::heap<HearingWatcher>(each));
+    calls.push_back(request.send());
+  }
+  calls.erase(calls.begin());  // whoever does it for all may go away
+  std::vector<schema::Subscription::Client> subscriptions;
+  for (auto& call : calls) subscriptions.push_back(call.wait(waitScope).getSubscription());
+  temp.write("new", "content");
+  std::vector<capnp::RemotePromise<schema::Subscription::FlushResults>> flushes;
+  for (auto& each : subscriptions) flushes.push_back(each.flushRequest().send());
+  for (auto& each : flushes) EXPECT_FALSE(each.wait(waitScope).getOutcome().isError());
+  for (size_t i = 1; i < heard.size(); ++i) EXPECT_THAT(heard[i].notices, ElementsAre("created new"));
+}
+
 TEST_F(Watching, ManyMutationsHaveNoEchoes) {
   Heard heard;
   auto watched = watch(heard);
