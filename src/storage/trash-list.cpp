@@ -96,6 +96,8 @@ class Filling {
 
 Result<Trash::Page> TrashImpl::list(const std::string& run, const std::string& path, const std::string& cursorText,
                                     size_t max) {
+  Status valid = validatePath(path);
+  if (!valid.ok()) return valid.error();
   auto names = select(run);
   if (!names.ok()) return names.error();
   Cursor cursor = Cursor::parse(cursorText);

@@ -268,6 +268,11 @@ Result<std::vector<std::unique_ptr<Mutation>>> TrashImpl::undo(const std::string
 
 Result<std::unique_ptr<Mutation>> TrashImpl::restore(const std::string& run, const std::string& path,
                                                      const std::string& to) {
+  for (auto& each : {path, to}) {
+    Status valid = validatePath(each);
+    if (!valid.ok()) return valid.error();
+  }
+  if (isReserved(to)) return errorAt(ErrorCode::NOT_FOUND, to, "there is no file or folder ");
   auto names = select(run);
   if (!names.ok()) return names.error();
   for (const std::string& name : *names) {
