@@ -150,7 +150,11 @@ class Rename final : public Mutation {
       return notEmpty();
     }
     if (slot != nullptr) {
-      return moveToAbsent({round.disk, move.fromFolder, move.from, slot->folder, slot->name, options.to});
+      Status kept = moveToAbsent({round.disk, move.fromFolder, move.from, slot->folder, slot->name, options.to});
+      if (!kept.ok()) {
+        round.disk.renameat2(move.fromFolder, move.from.c_str(), move.toFolder, move.to.c_str(), RENAME_EXCHANGE);
+      }
+      return kept;
     }
     if (round.staging.throwAway(move.fromFolder, move.from) < 0) unlinkat(move.fromFolder, move.from.c_str(), 0);
     return okStatus();
