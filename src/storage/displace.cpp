@@ -58,7 +58,9 @@ Result<Left> replaceLinked(const Move& move, const Run::Slot& slot, const Expect
 
 Result<Placed> replaceInto(Round& round, const Move& move, const Expectation& expectation, const struct stat& found,
                            const std::string& origin) {
-  auto slot = round.run->reserve(move.path, {}, found, origin);
+  struct stat placing;
+  if (fstatat(move.fromFolder, move.from.c_str(), &placing, AT_SYMLINK_NOFOLLOW) < 0) return failed(move);
+  auto slot = round.run->reserve(move.path, {}, found, origin, placing.st_ino);
   if (!slot.ok()) return slot.error();
   Placed placed{true, slot->number, found};
   if (!round.run->exchanges()) {

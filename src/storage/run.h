@@ -37,7 +37,8 @@ struct RunRecord {
   EntryType type = EntryType::UNSET;  // of what was displaced, made or moved
   uint32_t mode = 0;
   int64_t mtime = 0;
-  uint64_t inode = 0;  // of what is displaced (INTENT); of what was made or moved
+  uint64_t inode = 0;   // of what is displaced (INTENT); of what was made or moved
+  uint64_t placed = 0;  // INTENT: inode of what is to take the place, by way of the slot; 0: nothing
 };
 
 // Used on the committer's thread, save id(). Its methods block.
@@ -51,14 +52,15 @@ class Run {
   // A place for something that is about to be displaced: a name in a folder on the same file system that nothing has.
   // Before this returns it is on record (though not durable) what is meant to come there, so that a crash in the middle
   // can be put right: the intent's path, from, and inode of what is displaced. Where what takes the place comes from
-  // the trash itself, `origin` is where it has to go back to then: a path below the trash's folder.
+  // the trash itself, `origin` is where it has to go back to then: a path below the trash's folder. `placed`: the inode
+  // of what takes the place, if that stands in the slot for a moment; nothing else in there is ever thrown away.
   struct Slot {
     uint64_t number = 0;
     int folder = -1;  // owned by the run
     std::string name;
   };
   virtual Result<Slot> reserve(const std::string& path, const std::string& from, const struct stat& displaced,
-                               const std::string& origin) = 0;
+                               const std::string& origin, uint64_t placed = 0) = 0;
   // The slot stays empty.
   virtual void giveUp(const Slot& slot) = 0;
 

@@ -64,6 +64,7 @@ std::optional<RunRecord> decode(std::string_view payload) {
   record.mode = parser.take<uint32_t>();
   record.mtime = parser.take<int64_t>();
   record.inode = parser.take<uint64_t>();
+  if (!parser.rest.empty()) record.placed = parser.take<uint64_t>();  // not in older journals
   if (!parser.good) return {};
   return record;
 }
@@ -82,6 +83,7 @@ std::string encode(const RunRecord& record) {
   put(payload, record.mode);
   put(payload, record.mtime);
   put(payload, record.inode);
+  put(payload, record.placed);
   std::string framed;
   put(framed, uint32_t(payload.size()));
   put(framed, checksumOf(payload));

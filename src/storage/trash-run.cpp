@@ -73,6 +73,18 @@ Status RunFolder::takeUp() {
 
 Status RunFolder::make() {
   if (journal.get() >= 0) return okStatus();
+  for (int i = 0; i < LOCK_TRIES; ++i) {
+    auto made = tryToMake();
+    if (made.ok() && *made) return okStatus();
+    folder = nullptr;
+    files = nullptr;
+    journal = nullptr;
+    if (!made.ok()) return made.error();
+  }
+  return Error{ErrorCode::OVERLOADED, "the trash is swept again and again; try again later", {}};
+}
+
+Result<bool> RunFolder::tryToMake() {
   if (folder.get() < 0) {
     if (mkdirat(trash, name.c_str(), 0700) < 0 && errno != EEXIST) return failed("cannot make a folder in the trash");
     folder = kj::AutoCloseFd(openat(trash, name.c_str(), OPEN_FOLDER));
@@ -87,17 +99,21 @@ Status RunFolder::make() {
   if (opened.get() < 0) return failed("cannot make a journal in the trash");
   journal = kj::mv(opened);
   Status locked = lock();
-  if (!locked.ok()) return locked;
+  if (!locked.ok()) return locked.error();
+  struct stat status, named;
+  std::string path = name + "/" + JOURNAL_FILE;
+  if (fstat(journal, &status) < 0) return failed("cannot make a journal in the trash");
+  bool isNamed = fstatat(trash, path.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 && named.st_ino == status.st_ino;
+  if (!isNamed) return false;
   isNew = true;
-  struct stat status;
-  if (fstat(journal, &status) < 0 || status.st_size > 0) return okStatus();
+  if (status.st_size > 0) return true;
   RunRecord begin;
   begin.kind = RunRecord::Kind::BEGIN;
   begin.time = nowNanoseconds();
   begin.path = options.label;
   begin.from = options.client;
   buffer = encode(begin) + buffer;
-  return okStatus();
+  return true;
 }
 
 Status RunFolder::flushBuffer() {
@@ -138,7 +154,7 @@ void RunFolder::giveRoomBack() {
 }
 
 Result<Run::Slot> RunFolder::reserve(const std::string& path, const std::string& from, const struct stat& what,
-                                     const std::string& origin) {
+                                     const std::string& origin, uint64_t placed) {
   Status made = make();
   if (!made.ok()) return made.error();
   Slot slot{nextNumber++, files, std::to_string(nextNumber - 1)};
@@ -149,6 +165,7 @@ Result<Run::Slot> RunFolder::reserve(const std::string& path, const std::string&
   intent.from = from;
   intent.after = origin;
   intent.inode = what.st_ino;
+  intent.placed = placed;
   // What follows it says no more than this.
   Status stored = makeRoom(3 * encode(intent).size() + 256);
   if (stored.ok()) {

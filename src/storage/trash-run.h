@@ -33,7 +33,7 @@ class RunFolder final : public Run {
   const std::string& id() const override { return options.id; }
   bool exchanges() const override { return options.exchanges; }
   Result<Slot> reserve(const std::string& path, const std::string& from, const struct stat& displaced,
-                       const std::string& origin) override;
+                       const std::string& origin, uint64_t placed) override;
   void giveUp(const Slot& slot) override;
   void record(RunRecord record) override;
   void write(Round& round) override;
@@ -42,6 +42,8 @@ class RunFolder final : public Run {
   RunFolder(const Root& root, Staging& staging, int trash, Options options);
   Status takeUp();  // what is there
   Status make();    // what is not
+  // False: the folder was swept away before it was locked.
+  Result<bool> tryToMake();
   Status lock();
   Status flushBuffer();
   // Room in the journal for so much more, so that a full disk is noticed before something is displaced.

@@ -34,13 +34,15 @@ class Settling {
       unlinkat(files, name.c_str(), 0);
       return nothing(intent);
     }
-    if (found.st_ino != intent.inode) {  // what was to take the place
+    if (found.st_ino != intent.inode && found.st_ino == intent.placed) {  // what was to take the place
       if (intent.after.empty() || renameat2(files, name.c_str(), trash, intent.after.c_str(), RENAME_NOREPLACE) < 0) {
         if (intent.after.empty()) staging.throwAway(files, name);
       }
       return nothing(intent);
     }
+    // What was displaced; or what another program had put there in the meantime, which is nobody's to delete.
     RunRecord done = intent;
+    done.placed = 0;
     done.kind = occupied && intent.from.empty() ? RunRecord::Kind::REPLACED : RunRecord::Kind::REMOVED;
     done.after = occupied && done.kind == RunRecord::Kind::REPLACED ? versionOf(now) : Version();
     done.from.clear();
