@@ -36,6 +36,8 @@ class TrashImpl final : public Trash {
   void sweep() override;
   uint64_t bytes() const override { return held.load(std::memory_order_relaxed); }
 
+  // On the trash's own thread.
+  void sweepSoon();
   // Puts right what a crash left in runs that nobody is adding to.
   void settle();
 

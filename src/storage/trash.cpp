@@ -98,7 +98,7 @@ Result<std::unique_ptr<Trash>> Trash::open(const Root& root, Staging& staging, T
   if (folder.get() < 0) return errorFromErrno(errno, "cannot open the folder of the trash");
   auto trash = std::make_unique<TrashImpl>(root, staging, limits, kj::mv(folder));
   trash->settle();
-  trash->sweep();
+  trash->sweepSoon();
   return std::unique_ptr<Trash>(std::move(trash));
 }
 
@@ -128,6 +128,12 @@ void TrashImpl::work() {
     lock.lock();
     wakeUp.wait_for(lock, PAUSE, [this] { return ending; });
   }
+}
+
+void TrashImpl::sweepSoon() {
+  std::lock_guard lock(mutex);
+  due = true;
+  wakeUp.notify_all();
 }
 
 std::vector<std::string> TrashImpl::folders() const {
@@ -160,11 +166,7 @@ Result<std::shared_ptr<Run>> TrashImpl::begin(std::string id, std::string label,
   std::lock_guard lock(mutex);
   std::erase_if(active, [](const auto& item) { return item.second.expired(); });
   if (auto run = active[id].lock()) return std::shared_ptr<Run>(run);
-  auto ended = [this]() {
-    std::lock_guard lock(mutex);
-    due = true;
-    wakeUp.notify_all();
-  };
+  auto ended = [this]() { sweepSoon(); };
   auto run = RunFolder::open(root, staging, trash, {id, std::move(label), std::move(client), exchanges, ended});
   if (!run.ok()) return run.error();
   active[id] = *run;
@@ -181,10 +183,10 @@ void TrashImpl::settle() {
 }
 
 Result<RunInfo> TrashImpl::infoOf(const std::string& name) {
-  auto run = openRun(name);
-  if (!run.ok()) return run.error();
   struct stat journal, files;
-  if (fstat(run->journal, &journal) < 0 || fstat(run->files, &files) < 0) {
+  std::string journalPath = name + "/" + JOURNAL_FILE, filesPath = name + "/" + DISPLACED_FOLDER;
+  if (fstatat(trash, journalPath.c_str(), &journal, AT_SYMLINK_NOFOLLOW) < 0 ||
+      fstatat(trash, filesPath.c_str(), &files, AT_SYMLINK_NOFOLLOW) < 0) {
     return errorFromErrno(errno, "cannot read the trash");
   }
   // A mark may come without anything else being changed.
@@ -196,6 +198,9 @@ Result<RunInfo> TrashImpl::infoOf(const std::string& name) {
                 found->second.filesChanged == changed;
     if (same) return found->second.info;
   }
+  // Read after it was looked at: what comes in between is looked at again.
+  auto run = openRun(name);
+  if (!run.ok()) return run.error();
   RunInfo info;
   info.id = *fromHex(name);
   info.began = info.ended = toNanoseconds(journal.st_mtim);
