@@ -66,6 +66,7 @@ struct Committer::Impl {
     std::vector<size_t> touched;
     kj::Maybe<Result<Entry>> result;
     kj::Maybe<kj::Exception> exception;
+    bool isToBeFlushed = false;  // its content, before it is applied
 
     bool isOver() const { return result != nullptr || exception != nullptr; }
   };
@@ -232,18 +233,26 @@ struct Committer::Impl {
       // It tells of an error once, maybe of one in content that belongs to a later round: from here on each by itself.
       trusted = false;
     }
+    // Those of a batch with its slices: nobody else waits for all of them.
     for (auto [work, item] : staged) {
-      round.enter(*work, folders, item->touched);
-      item->exception = kj::runCatchingExceptions([&, work = work, item = item]() {
-        Status flushed = work->mutation(*item).flushContent(round);
-        if (!flushed.ok()) item->result = Result<Entry>(flushed.error());
-      });
+      item->isToBeFlushed = true;
+      if (!work->ticket->isBatch()) flushContent(*work, *item, round, folders);
     }
+  }
+
+  void flushContent(Work& work, Item& item, ThisRound& round, Touched& folders) {
+    if (!std::exchange(item.isToBeFlushed, false)) return;
+    round.enter(work, folders, item.touched);
+    item.exception = kj::runCatchingExceptions([&]() {
+      Status flushed = work.mutation(item).flushContent(round);
+      if (!flushed.ok()) item.result = Result<Entry>(flushed.error());
+    });
   }
 
   void applySlice(Work& work, ThisRound& round, Touched& roundsFolders) {
     Touched& folders = work.folders != nullptr ? *work.folders : roundsFolders;
     size_t end = std::min(work.items.size(), work.next + SLICE);
+    for (size_t i = work.next; i < end; ++i) flushContent(work, work.items[i], round, folders);
     for (; work.next < end; ++work.next) {
       Item& item = work.items[work.next];
       if (!item.isOver()) {
