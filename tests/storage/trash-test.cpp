@@ -68,6 +68,20 @@ class NotingDisk final : public Disk {
   }
 };
 
+// Refuses one rename.
+class RefusingDisk final : public Disk {
+ public:
+  explicit RefusingDisk(int at) : left(at) {}
+  int renameat2(int fromFolder, const char* from, int toFolder, const char* to, unsigned flags) override {
+    if (left-- != 0) return Disk::renameat2(fromFolder, from, toFolder, to, flags);
+    errno = EIO;
+    return -1;
+  }
+
+ private:
+  int left;
+};
+
 class TrashTest : public ::testing::Test {
  public:
   ~TrashTest() noexcept override {}
@@ -264,6 +278,47 @@ TEST_F(TrashTest, LeavesARunAloneAsLongAsItGoesOn) {
   run = nullptr;
   tree.trash->sweep();
   EXPECT_THAT(tree.trash->runs().value(), IsEmpty());
+}
+
+TEST_F(TrashTest, IsNotLeftByAHostilePath) {
+  temp.write("outside/secret", "secret");
+  temp.write("root/d/inner/file", "content");
+  Opened tree(temp / "root", disk);
+  expectAllWell(carryOut(tree, list(makeRemove("d", true, {})), tree.trash->begin(id, "", "").value()));
+  // From files/1 up to the folder that holds the served one.
+  for (std::string path : {"d/../../../../../outside/secret", "d/../../../../../outside", "d/./inner", "/d"}) {
+    EXPECT_EQ(tree.trash->restore(id, path, "to").error().code, ErrorCode::INVALID_PATH) << path;
+    EXPECT_EQ(tree.trash->restore(id, "d", path).error().code, ErrorCode::INVALID_PATH) << path;
+    EXPECT_EQ(tree.trash->list(id, path, {}, 10).error().code, ErrorCode::INVALID_PATH) << path;
+  }
+  EXPECT_EQ(tree.trash->restore(id, "d", ".capstan/d").error().code, ErrorCode::NOT_FOUND);
+  EXPECT_EQ(temp.read("outside/secret"), "secret");
+}
+
+TEST_F(TrashTest, KeepsWhatAnotherProgramHadPutInThePlaceBeforeACrash) {
+  temp.write("a", "old");
+  {
+    Opened tree(temp.path(), disk);
+    auto run = tree.trash->begin(id, "", "").value();
+    auto slot = run->reserve("a", {}, temp.stat("a"), {}, temp.stat("a").st_ino + 1).value();
+    // Neither what was to be displaced nor what was to be placed.
+    temp.write(".capstan/trash/72727272727272727272727272727272/files/" + slot.name, "another program's");
+  }
+  Opened tree(temp.path(), disk);
+  EXPECT_THAT(inTrash(), ElementsAre("another program's"));
+  EXPECT_THAT(tree.trash->list(id, "", {}, 10).value().items, SizeIs(1));
+}
+
+TEST_F(TrashTest, LeavesBothWhereTheyWereIfWhatARenameDisplacesCannotBeKept) {
+  temp.write("source", "source");
+  temp.write("target", "target");
+  auto before = contents();
+  RefusingDisk refusing(1);
+  Opened tree(temp.path(), refusing);
+  auto results =
+      carryOut(tree, list(makeRename({"source", "target", {}, {}, false})), tree.trash->begin(id, "", "").value());
+  EXPECT_EQ(results[0].error().code, ErrorCode::IO);
+  EXPECT_EQ(contents(), before);
 }
 
 TEST_F(TrashTest, LetsOthersInBetweenTheSlicesOfABatch) {
