@@ -85,6 +85,7 @@ struct Cycle::Impl {
   kj::Promise<void> planAndExecute();
   kj::Promise<void> executePlan();
   void begin(const Request& request);
+  void breakOff();
   Status rememberRoots();
   void makeThePlan();
   PlanOptions planOptions();
@@ -106,6 +107,7 @@ struct Cycle::Impl {
   kj::Promise<bool> judgeLooks(Result<Replica::Look> local, Result<Replica::Look> remote, bool whole);
   bool judgeRoots(bool whole, bool& lookAgain);
   bool judgeRules(bool& lookAgain);
+  bool rulesAreUnreadable();
   void noteRules();
   bool readRulesAgain();
   void forgetIgnored();

@@ -60,6 +60,7 @@ kj::Promise<bool> Cycle::Impl::judgeLooks(Result<Replica::Look> localSide, Resul
       pass->report.error = result.error();
   }
   noteRules();
+  if (rulesAreUnreadable()) return false;
   if (pass->failed) {
     // What the side that could be looked at has told is not told again.
     keepForLater(pass->local.changes);
@@ -75,7 +76,16 @@ kj::Promise<bool> Cycle::Impl::judgeLooks(Result<Replica::Look> localSide, Resul
     pass->lookedAgain = true;
     return look(true);
   }
-  return lookAtAgain().then([]() { return true; });
+  return lookAtAgain().then([this]() { return !rulesAreUnreadable(); });
+}
+
+// Without the rules of some folder, what they keep away would be taken for something new.
+bool Cycle::Impl::rulesAreUnreadable() {
+  auto trouble = ignore.takeTrouble();
+  if (!trouble) return false;
+  if (!pass->report.error) pass->report.error = std::move(trouble);
+  pass->failed = wholeNext = true;
+  return true;
 }
 
 // Whether the folders are the ones of the last run; false: the cycle ends here.

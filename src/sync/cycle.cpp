@@ -25,6 +25,9 @@ Error errorOf(const kj::Exception& exception) {
       {}};
 }
 
+// Of the state: `again` of the last process, as the cursor does not name these paths any more. Each with a NUL behind.
+constexpr std::string_view AGAIN = "again";
+
 }  // namespace
 
 // Not too many, and none with other rules of what is ignored, for which everything has to be looked at.
@@ -42,7 +45,13 @@ Cycle::Impl::Impl(Replica& local, Replica& remote, State& state, IgnoreRules& ig
       ignore(ignore),
       options(std::move(options)),
       onEvent(std::move(onEvent)),
-      acceptDeletes(this->options.acceptDeletes) {}
+      acceptDeletes(this->options.acceptDeletes) {
+  for (std::string rest = state.get(AGAIN); !rest.empty();) {
+    size_t end = rest.find('\0');
+    again.insert(rest.substr(0, end));
+    rest.erase(0, end == std::string::npos ? rest.size() : end + 1);
+  }
+}
 
 Cycle::Impl::~Impl() noexcept(false) {}
 
@@ -61,6 +70,8 @@ void Cycle::Impl::begin(const Request& request) {
 kj::Promise<CycleReport> Cycle::Impl::run(Request request) {
   begin(request);
   bool whole = request.whole || wholeNext || pass->firstRun || acceptDeletes;
+  auto paf = kj::newPromiseAndFulfiller<void>();
+  cancelFulfiller = kj::mv(paf.fulfiller);
   // `this` outlives the promise, as Cycle says of its promises.
   return kj::evalNow([&]() { return look(whole); })
       .then([this](bool goOn) -> kj::Promise<void> {
@@ -74,6 +85,7 @@ kj::Promise<CycleReport> Cycle::Impl::run(Request request) {
         keepUnresolved();
         wholeNext = true;
       })
+      .exclusiveJoin(kj::mv(paf.promise).then([this]() { breakOff(); }))
       .then([this]() { return takeReport(); })
       .attach(kj::defer([this]() {
         // Also when the promise is dropped in the middle: what was looked at is not known to be acted upon.
@@ -82,6 +94,16 @@ kj::Promise<CycleReport> Cycle::Impl::run(Request request) {
         pass = nullptr;
         phase = Phase::IDLE;
       }));
+}
+
+// The cycle was cancelled, and nothing of it is under way any more: neither a look nor an answer of the server is
+// waited for.
+void Cycle::Impl::breakOff() {
+  execution = nullptr;
+  pass->failed = true;
+  keepUnresolved();
+  wholeNext = true;
+  pass->report.openConflicts = state.conflicts().size();
 }
 
 kj::Promise<void> Cycle::Impl::planAndExecute() {
@@ -265,13 +287,13 @@ kj::Promise<void> Cycle::Impl::executePlan() {
     event.kind = Event::Kind::CYCLE_BEGAN;
     tell(event);
   }
-  auto paf = kj::newPromiseAndFulfiller<void>();
-  cancelFulfiller = kj::mv(paf.fulfiller);
   execution = std::make_unique<Execution>(*this, *pass);
   return execution->run()
-      .exclusiveJoin(kj::mv(paf.promise).then([this]() { pass->failed = true; }))
       .then([this]() {
         execution = nullptr;
+        // A number is accepted once, not for whatever comes to the same number some day.
+        bool isUsed = pass->report.removed > 0 || !(pass->held || pass->broken);
+        if (isUsed) acceptDeletes.reset();
         keepExtras();
         return lookForConflicts();
       })
@@ -316,7 +338,9 @@ void Cycle::Impl::finish() {
   if (cancelled) pass->failed = true;
   keepUnresolved();
   if (pass->broken) return;
-  if (!pass->failed && pass->isPlain()) remember();
+  // What one path fails at must not make every cycle a look at everything, nor each run the first.
+  bool isNamed = !wholeNext && !cancelled && !report.error;
+  if ((!pass->failed && pass->isPlain()) || isNamed) remember();
 }
 
 // Paths that were not brought into step are taken up again by the next cycle, whatever the looks say then.
@@ -335,22 +359,31 @@ void Cycle::Impl::keepUnresolved() {
   // Once the right folder is there again, nothing tells what was taken for a change in the wrong one.
   bool stopped = pass->report.stop && pass->report.stop->wholly;
   wholeNext = !mayGoOneByOne(rest) || pass->sawMoves || trouble || pass->sawOtherRoot() || stopped;
-  pass->unread = rest;  // the cursor stays where it is as long as there are some
+  pass->unread = rest;
   again = wholeNext ? PathSet() : std::move(rest);
 }
 
-// What is written at the end of a cycle that was complete, and only then; nothing if nothing is new.
+// What is written at the end of a cycle that was complete, or whose rest is known by name; nothing if nothing is new.
 void Cycle::Impl::remember() {
   auto keep = [this](std::string_view name, const std::string& value) {
     if (value.empty() || state.get(name) == value) return;
     auto status = state.set(name, value);
     if (!status.ok()) pass->report.error = status.error();
   };
-  if (readRulesAgain()) {
+  bool isOther = readRulesAgain();
+  if (rulesAreUnreadable() || isOther) {
     wholeNext = true;
     return;
   }
   bool didSomething = pass->report.didSomething();
+  // Before the cursor that leaves them behind.
+  std::string rest;
+  for (auto& path : again) rest += path + '\0';
+  auto status = state.get(AGAIN) == rest ? okStatus() : state.set(AGAIN, rest);
+  if (!status.ok()) {
+    pass->report.error = status.error();
+    return;
+  }
   if (pass->local.rootExists) keep("local-root", pass->local.root);
   if (pass->remote.rootExists) {
     keep("cursor", pass->remote.cursor);
@@ -358,7 +391,6 @@ void Cycle::Impl::remember() {
   }
   keep("ignore-rules", ignore.fingerprint());
   if (didSomething || pass->firstRun) keep("last-run", std::to_string(options.now()));
-  acceptDeletes.reset();
   // Those that are not agreed upon stay unsure.
   unsureRules.clear();
   noteRules();

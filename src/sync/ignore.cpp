@@ -123,11 +123,14 @@ struct IgnoreRules::Impl {
   std::unordered_map<std::string, Folder> folders;
   std::map<std::string, std::string> digests;  // by folder, of the files that were read and not empty
   std::set<std::string> forgotten;             // were read, and have to be read anew for the fingerprint
+  std::map<std::string, Error> unreadable;     // by folder
 
   std::optional<Rule> find(std::string_view path, bool isFolder);
   const Folder& folderAt(const std::string& path);
   std::optional<Rule> findIn(const Folder& parent, std::string_view path, bool isFolder) const;
+  // Null: it cannot be read.
   std::shared_ptr<const Patterns> read(const std::string& folder);
+  void forget(std::string_view folder);
 };
 
 std::optional<Rule> IgnoreRules::Impl::find(std::string_view path, bool isFolder) {
@@ -160,13 +163,21 @@ const IgnoreRules::Impl::Folder& IgnoreRules::Impl::folderAt(const std::string& 
   }
   if (!folder.ignored) {
     std::shared_ptr<const Patterns> own = read(path);
-    if (!own->empty()) folder.sources.insert(folder.sources.begin(), Source{path.size(), std::move(own)});
+    if (own == nullptr)
+      folder.ignored = Rule{"*", joinPath(path, IGNORE_FILE) + ", which cannot be read", 0};
+    else if (!own->empty())
+      folder.sources.insert(folder.sources.begin(), Source{path.size(), std::move(own)});
   }
   return folders.emplace(path, std::move(folder)).first->second;
 }
 
 std::shared_ptr<const Patterns> IgnoreRules::Impl::read(const std::string& folder) {
-  std::optional<std::string> text = readFile ? readFile(folder) : std::nullopt;
+  auto answer = readFile ? readFile(folder) : Result<std::optional<std::string>>(std::optional<std::string>());
+  if (!answer.ok()) {
+    unreadable.insert_or_assign(folder, std::move(answer).error());
+    return nullptr;
+  }
+  std::optional<std::string>& text = *answer;
   forgotten.erase(folder);
   if (!text || text->empty()) {
     digests.erase(folder);
@@ -185,14 +196,28 @@ std::optional<Rule> IgnoreRules::ruleFor(std::string_view path, bool isFolder) c
   return impl->find(path, isFolder);
 }
 
+void IgnoreRules::Impl::forget(std::string_view folder) {
+  std::erase_if(folders, [&](const auto& known) { return isWithin(known.first, folder); });
+  // What lies below is read anew too, with what is above it.
+  for (const auto& [path, digest] : digests) {
+    if (isWithin(path, folder)) forgotten.insert(path);
+  }
+  forgotten.insert(std::string(folder));
+}
+
 void IgnoreRules::forget(std::string_view folder) {
   std::lock_guard lock(impl->mutex);
-  std::erase_if(impl->folders, [&](const auto& known) { return isWithin(known.first, folder); });
-  // What lies below is read anew too, with what is above it.
-  for (const auto& [path, digest] : impl->digests) {
-    if (isWithin(path, folder)) impl->forgotten.insert(path);
-  }
-  impl->forgotten.insert(std::string(folder));
+  impl->forget(folder);
+}
+
+std::optional<Error> IgnoreRules::takeTrouble() {
+  std::lock_guard lock(impl->mutex);
+  if (impl->unreadable.empty()) return std::nullopt;
+  Error first = impl->unreadable.begin()->second;
+  auto all = std::move(impl->unreadable);
+  impl->unreadable.clear();
+  for (const auto& [folder, error] : all) impl->forget(folder);
+  return first;
 }
 
 std::vector<std::string> IgnoreRules::foldersWithRules() const {
@@ -206,8 +231,10 @@ std::string IgnoreRules::fingerprint() const {
   std::lock_guard lock(impl->mutex);
   const std::set<std::string> forgotten = impl->forgotten;
   for (const std::string& folder : forgotten) {
+    bool isIgnored = impl->folderAt(folder).ignored.has_value();
+    if (!impl->unreadable.empty() && isIgnored) continue;
     // One that is ignored now is not read, so its rules do not count any more.
-    if (impl->folderAt(folder).ignored) impl->digests.erase(folder);
+    if (isIgnored) impl->digests.erase(folder);
     impl->forgotten.erase(folder);
   }
   Hasher hasher(DigestAlgorithm::XXH3);

@@ -26,7 +26,8 @@ class IgnoreRules {
   };
 
   // The text of the folder's `.capstanignore`, or nothing. Asked once for each folder that matters, then remembered.
-  using ReadFile = std::function<std::optional<std::string>(std::string_view folder)>;
+  // While there is an Error, everything in the folder counts as ignored: see takeTrouble().
+  using ReadFile = std::function<Result<std::optional<std::string>>(std::string_view folder)>;
 
   IgnoreRules(std::vector<Rule> given, ReadFile readFile);
   ~IgnoreRules();
@@ -39,6 +40,10 @@ class IgnoreRules {
 
   // Forgets what was read from the folder's file.
   void forget(std::string_view folder);
+
+  // Why some file could not be read, if so; nothing may be done with what was looked at then. They are read anew by the
+  // next question.
+  std::optional<Error> takeTrouble();
 
   // Whose files were read and held something.
   std::vector<std::string> foldersWithRules() const;

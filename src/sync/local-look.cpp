@@ -176,7 +176,7 @@ Result<Replica::Look> LocalLooker::finish(const Begun& begun, Result<Scanned> sc
   unfinished.clear();
   for (const auto& [path, node] : scanned->look.changes) addReport(unfinished, path, false);
   for (const TreeChange& change : scanned->again) addReport(unfinished, change.path, change.subtree);
-  scanned->look.root = begun.rootId;
+  scanned->look.root = lastRoot = begun.rootId;
   return std::move(scanned->look);
 }
 

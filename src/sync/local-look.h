@@ -24,6 +24,8 @@ class LocalLooker {
   kj::Promise<Result<Replica::Look>> look(const State& state, const IgnoreRules& ignore, Replica::LookOptions options);
   kj::Promise<void> onChange();
   std::string watching() const;
+  // Which folder the last look was at; empty before.
+  const std::string& root() const { return lastRoot; }
   // A path that has to be looked at again although nobody reports it.
   void lookAgain(const std::string& path) { addReport(unfinished, path, false); }
 
@@ -41,6 +43,7 @@ class LocalLooker {
   std::shared_ptr<Shared> shared;  // with jobs
   ByPath<bool> unfinished;         // was not as agreed, or could not be looked at, last time
   bool needsWhole = true;
+  std::string lastRoot;
 };
 
 }  // namespace capstan::sync

@@ -46,11 +46,17 @@ class LocalReplica final : public Replica {
   }
 
   kj::Promise<Result<std::optional<Node>>> stat(std::string path) override {
-    return pool.run([folder = options.folder, path = std::move(path)]() -> Result<std::optional<Node>> {
+    auto job = [folder = options.folder, path = std::move(path),
+                looked = looker.root()]() -> Result<std::optional<Node>> {
       auto root = openLocalFolder(folder);
+      struct stat status;
+      bool isSame = looked.empty() || (root.ok() && fstat(*root, &status) == 0 && rootIdOf(status) == looked);
+      // A folder that is not mounted any more says nothing about what is in it.
+      if (!isSame) return errorAt(ErrorCode::IO, folder, "", " is not the folder any more that was looked at");
       if (!root.ok()) return root.error();
       return nodeBelow(*root, path);
-    });
+    };
+    return pool.run(std::move(job));
   }
 
   kj::Promise<Digests> digests(std::vector<std::string> paths) override {

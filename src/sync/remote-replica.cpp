@@ -40,6 +40,12 @@ class RemoteReplica final : public Replica {
   RemoteWatch watch;
   RemoteStamps stamps;  // since the last look
   bool rootIsMissing = false;
+  std::string lastRoot;  // as the last look told it; empty: not known
+
+  kj::Promise<Result<std::optional<Node>>> nothingIn(std::string looked);
+  static bool isAbsent(const Error& error) {
+    return error.code == ErrorCode::NOT_FOUND || error.code == ErrorCode::NOT_DIRECTORY;
+  }
 };
 
 kj::Promise<Result<Replica::Look>> RemoteReplica::look(const State& state, const IgnoreRules& ignore,
@@ -59,6 +65,7 @@ kj::Promise<Result<Replica::Look>> RemoteReplica::look(const State& state, const
               if (look.ok()) {
                 look->cursor = std::move(cursor);
                 rootIsMissing = !look->rootExists;
+                lastRoot = look->root;
               }
               return kj::mv(look);
             })
@@ -67,12 +74,24 @@ kj::Promise<Result<Replica::Look>> RemoteReplica::look(const State& state, const
 }
 
 kj::Promise<Result<std::optional<Node>>> RemoteReplica::stat(std::string path) {
-  return place.client.stat(place.atServer(path)).then([](Result<Entry>&& entry) -> Result<std::optional<Node>> {
-    if (entry.ok()) return std::optional<Node>(nodeOf(*entry));
-    ErrorCode code = entry.error().code;
-    if (code == ErrorCode::NOT_FOUND || code == ErrorCode::NOT_DIRECTORY) return std::optional<Node>();
-    return std::move(entry).error();
+  using Answer = kj::Promise<Result<std::optional<Node>>>;
+  // `this` outlives its promises.
+  return place.client.stat(place.atServer(path)).then([this](Result<Entry>&& entry) -> Answer {
+    if (entry.ok()) return Result<std::optional<Node>>(nodeOf(*entry));
+    if (isAbsent(entry.error())) return nothingIn(lastRoot);
+    return Result<std::optional<Node>>(std::move(entry).error());
   });
+}
+
+// Nothing is at a path: that says something only while the folder is the one that was looked at.
+kj::Promise<Result<std::optional<Node>>> RemoteReplica::nothingIn(std::string looked) {
+  if (looked.empty()) return Result<std::optional<Node>>(std::optional<Node>());
+  return place.client.stat(place.folder)
+      .then([this, looked = std::move(looked)](Result<Entry>&& root) -> Result<std::optional<Node>> {
+        if (root.ok() && std::to_string(root->identity) == looked) return std::optional<Node>();
+        if (!root.ok() && !isAbsent(root.error())) return std::move(root).error();
+        return errorAt(ErrorCode::IO, place.folder, "", " at the server is not the folder any more that was looked at");
+      });
 }
 
 kj::Promise<std::vector<Result<Replica::Done>>> RemoteReplica::apply(std::vector<Operation> operations, Replica& from,

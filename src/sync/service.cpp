@@ -1,19 +1,16 @@
 #include <capstan/sync/service.h>
 
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
 
 #include <kj/debug.h>
-#include <kj/io.h>
 
 #include <capstan/base/blocking-pool.h>
 #include <capstan/base/digest.h>
-#include <capstan/base/path.h>
 #include <capstan/sync/cycle.h>
+#include <capstan/sync/ignore-file.h>
 #include <capstan/sync/local-replica.h>
 #include <capstan/sync/pacer.h>
 #include <capstan/sync/remote-replica.h>
@@ -23,32 +20,10 @@ namespace capstan::sync {
 
 namespace {
 
-constexpr size_t MAX_IGNORE_FILE_BYTES = 1 << 20;
-
 std::string hostName() {
   char name[256] = "";
   if (gethostname(name, sizeof(name) - 1) != 0 || name[0] == '\0') return "localhost";
   return name;
-}
-
-// A folder's ignore file; nothing where there is none that can be read.
-std::optional<std::string> readIgnoreFile(const std::string& root, std::string_view folder) {
-  auto path = root + "/" + joinPath(folder, IGNORE_FILE);
-  int number = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-  if (number < 0) return std::nullopt;
-  kj::AutoCloseFd fd(number);
-  struct stat info;
-  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
-  std::string text(std::min<size_t>(static_cast<size_t>(info.st_size), MAX_IGNORE_FILE_BYTES), '\0');
-  size_t have = 0;
-  while (have < text.size()) {
-    ssize_t count = read(fd, text.data() + have, text.size() - have);
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) break;
-    have += static_cast<size_t>(count);
-  }
-  text.resize(have);
-  return text;
 }
 
 int64_t wallClock() {
@@ -89,9 +64,14 @@ struct Service::Impl {
   }
 
   Status prepare(bool watching, bool readOnly);
+  Status openState(bool readOnly);
   void makeSides(bool watching);
+  void makeCycle();
   void makeLoop();
+  kj::Promise<CycleReport> runCycle(Cycle::Request request);
   kj::Promise<CycleReport> single(Cycle::Request request);
+  // Stops and drops the loop. Whether this call was the one that did.
+  kj::Promise<bool> end();
 
   kj::Network& network;
   kj::Timer& timer;
@@ -112,13 +92,21 @@ struct Service::Impl {
   uint64_t cycles = 0;
 };
 
+Status Service::Impl::openState(bool readOnly) {
+  auto opened = State::open(options.stateFolder, {options.local, options.server.address.toString(), options.remote});
+  if (!opened.ok() && readOnly && opened.error().code == ErrorCode::CONFLICT)
+    opened = State::openToRead(options.stateFolder, options.local);
+  if (!opened.ok()) return opened.error();
+  state = std::move(*opened);
+  return okStatus();
+}
+
 Status Service::Impl::prepare(bool watching, bool readOnly) {
   if (state == nullptr) {
-    auto opened = State::open(options.stateFolder, {options.local, options.server.address.toString(), options.remote});
-    if (!opened.ok() && readOnly && opened.error().code == ErrorCode::CONFLICT)
-      opened = State::openToRead(options.stateFolder, options.local);
-    if (!opened.ok()) return opened.error();
-    state = std::move(*opened);
+    auto status = openState(readOnly);
+    if (!status.ok()) return status;
+  }
+  if (ignore == nullptr) {
     ignore = std::make_unique<IgnoreRules>(
         options.exclude, [root = options.local](std::string_view folder) { return readIgnoreFile(root, folder); });
   }
@@ -148,6 +136,10 @@ void Service::Impl::makeSides(bool watching) {
   there.watch = watching && options.watch;
   there.mayMake = options.mode != Mode::PULL;
   remote = newRemoteReplica(*client, timer, std::move(there));
+  makeCycle();
+}
+
+void Service::Impl::makeCycle() {
   CycleOptions settings;
   settings.mode = options.mode;
   settings.checkContent = options.checkContent;
@@ -163,8 +155,10 @@ void Service::Impl::makeLoop() {
   loop = nullptr;
   ServiceLoop::Options settings;
   settings.interval = options.interval;
-  settings.cycle = [this](Cycle::Request request) { return cycle->run(request); };
-  settings.cancelCycle = [this]() { cycle->cancel(); };
+  settings.cycle = [this](Cycle::Request request) { return runCycle(request); };
+  settings.cancelCycle = [this]() {
+    if (cycle.get() != nullptr) cycle->cancel();
+  };
   settings.changed = [this]() { return local->onChange().exclusiveJoin(remote->onChange()); };
   settings.isWatchedWell = [this]() {
     return options.watch && tellsEverything(local->watching()) && tellsEverything(remote->watching());
@@ -172,10 +166,29 @@ void Service::Impl::makeLoop() {
   loop = kj::heap<ServiceLoop>(timer, std::move(settings), onEvent);
 }
 
+// A state that proves damaged on the way is begun anew, at once and once: then everything is new, and nothing was
+// deleted.
+kj::Promise<CycleReport> Service::Impl::runCycle(Cycle::Request request) {
+  auto again = [this, request]() -> kj::Promise<CycleReport> {
+    auto status = openState(false);
+    if (!status.ok()) return failedReport(status.error());
+    makeCycle();
+    return cycle->run(request);
+  };
+  if (cycle.get() == nullptr) return again();
+  return cycle->run(request).then([this, again](CycleReport report) -> kj::Promise<CycleReport> {
+    bool damaged = report.error && report.error->code == ErrorCode::CORRUPT && state->isDamaged();
+    if (!damaged) return report;
+    cycle = nullptr;
+    state = nullptr;
+    return again();
+  });
+}
+
 kj::Promise<CycleReport> Service::Impl::single(Cycle::Request request) {
   auto status = prepare(false, false);
   if (!status.ok()) return failedReport(status.error());
-  return cycle->run(request).then([this](CycleReport report) {
+  return runCycle(request).then([this](CycleReport report) {
     ++cycles;
     last = report;
     return report;
@@ -206,11 +219,9 @@ kj::Promise<Status> Service::start() {
   return impl->loop->start().then([inside = impl.get()](CycleReport report) -> kj::Promise<Status> {
     if (report.error && isFinal(report.error->code)) {
       auto error = *report.error;
-      return inside->loop->stop().then([inside, error]() -> Status {
-        inside->loop = nullptr;
-        return error;
-      });
+      return inside->end().then([error](bool) -> Status { return error; });
     }
+    if (inside->loop.get() == nullptr) return okStatus();  // stopped in the meantime
     Event event;
     event.kind = Event::Kind::STARTED;
     event.text =
@@ -220,19 +231,28 @@ kj::Promise<Status> Service::start() {
   });
 }
 
+// Whoever comes first takes the loop away; the others find it gone.
+kj::Promise<bool> Service::Impl::end() {
+  if (loop.get() == nullptr) return false;
+  return loop->stop().then([this, ending = loop.get()]() {
+    if (loop.get() != ending) return false;
+    cycles += loop->cycles();
+    last = loop->last();
+    loop = nullptr;
+    return true;
+  });
+}
+
 kj::Promise<void> Service::stop() {
   auto* inside = impl.get();
   if (inside->loop.get() == nullptr) {
     if (inside->cycle.get() != nullptr) inside->cycle->cancel();
     return kj::READY_NOW;
   }
-  return inside->loop->stop().then([inside]() {
-    inside->cycles += inside->loop->cycles();
-    inside->last = inside->loop->last();
-    inside->loop = nullptr;
+  return inside->end().then([inside](bool wasFirst) {
     Event event;
     event.kind = Event::Kind::STOPPED;
-    if (inside->onEvent) inside->onEvent(event);
+    if (wasFirst && inside->onEvent) inside->onEvent(event);
   });
 }
 

@@ -1,5 +1,6 @@
 #include <capstan/sync/state.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <mutex>
@@ -34,6 +35,7 @@ int64_t contentNumber(const std::string& digest) {
 // Connections for readers: making one takes longer than reading a few rows.
 struct Connections {
   std::string file;
+  std::atomic<bool> foundDamage = false;  // by readers, and by the state itself
   std::mutex mutex;
   std::vector<std::unique_ptr<Database>> idle;  // protected by mutex
 
@@ -47,8 +49,13 @@ struct Connections {
       }
     }
     auto database = openStateToRead(file);
-    if (!database.ok()) return database.error();
+    if (!database.ok()) return noticed(database.error());
     return std::make_unique<Database>(std::move(*database));
+  }
+
+  Error noticed(Error error) {
+    if (error.code == ErrorCode::CORRUPT) foundDamage = true;
+    return error;
   }
 
   void giveBack(std::unique_ptr<Database> database) {
@@ -75,9 +82,10 @@ class RowReader final : public AgreedReader {
   Result<bool> next() override {
     if (begun && row.ok() && *row) row = statement->step();
     begun = true;
-    if (!row.ok() || !*row) return row;
+    if (!row.ok()) return connections->noticed(row.error());
+    if (!*row) return false;
     assignPath(currentPath, statement->view(0));
-    if (!decodeAgreed(current, statement->view(1))) return damaged();
+    if (!decodeAgreed(current, statement->view(1))) return connections->noticed(damaged());
     return true;
   }
   const std::string& path() const override { return currentPath; }
@@ -139,7 +147,7 @@ class SqliteState final : public State {
     entries = countOfMeta();
   }
   ~SqliteState() noexcept(false) override {
-    if (foundDamage && !file.empty() && lock.get() >= 0) markDamaged(file);
+    if (isDamaged() && !file.empty() && lock.get() >= 0) markDamaged(file);
   }
 
   Status setPair(Pair given) {
@@ -156,6 +164,7 @@ class SqliteState final : public State {
 
   const Pair& pair() const override { return pairOf; }
   bool wasLost() const override { return lost; }
+  bool isDamaged() const override { return connections->foundDamage; }
 
   std::optional<Agreed> find(std::string_view path) override {
     std::string key = keyOf(path);
@@ -166,7 +175,7 @@ class SqliteState final : public State {
     bool readable = decodeAgreed(agreed, statement.view(0));
     statement.reset();
     if (readable) return agreed;
-    foundDamage = true;
+    connections->foundDamage = true;
     return std::nullopt;
   }
 
@@ -291,7 +300,7 @@ class SqliteState final : public State {
   }
 
   Status note(Status status) {
-    if (!status.ok() && status.error().code == ErrorCode::CORRUPT) foundDamage = true;
+    if (!status.ok()) (void)connections->noticed(status.error());
     return status;
   }
 
@@ -420,7 +429,6 @@ class SqliteState final : public State {
   const bool lost;
   Pair pairOf;
   uint64_t entries = 0;
-  bool foundDamage = false;
   std::string record;  // memory that is used again
   std::shared_ptr<Connections> connections = std::make_shared<Connections>();
 

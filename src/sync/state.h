@@ -62,6 +62,8 @@ class State {
 
   virtual const Pair& pair() const = 0;
   virtual bool wasLost() const = 0;  // there was one, and it was damaged
+  // Something in it cannot be read: once it is closed, the next open() begins anew.
+  virtual bool isDamaged() const = 0;
 
   virtual std::optional<Agreed> find(std::string_view path) = 0;
   // Everything, or everything below a folder (without itself). Thread-safe; may be used on another thread.

@@ -20,7 +20,8 @@ class CycleTest : public testing::Test, public sim::Scheduler {
     local = std::make_unique<sim::FakeReplica>(*this, here, Side::LOCAL);
     remote = std::make_unique<sim::FakeReplica>(*this, there, Side::REMOTE);
     ignore = std::make_unique<IgnoreRules>(std::vector<IgnoreRules::Rule>{{"*.o", "--exclude", 0}},
-                                           [this](std::string_view folder) -> std::optional<std::string> {
+                                           [this](std::string_view folder) -> Result<std::optional<std::string>> {
+                                             if (rulesAreUnreadable) return *rulesAreUnreadable;
                                              auto item = here.find(joinPath(folder, IGNORE_FILE));
                                              return item == nullptr ? std::nullopt
                                                                     : std::optional<std::string>(item->content);
@@ -102,6 +103,7 @@ class CycleTest : public testing::Test, public sim::Scheduler {
   }
 
   kj::Promise<void> pause() override {
+    if (isStuck) return kj::NEVER_DONE;
     return kj::evalLater([]() {});
   }
   void note(const std::string&) override {}
@@ -119,6 +121,8 @@ class CycleTest : public testing::Test, public sim::Scheduler {
   std::unique_ptr<sim::FakeReplica> local, remote;
   std::vector<std::string> planned, carriedOut;
   std::unique_ptr<Cycle> cycle;
+  bool isStuck = false;                     // neither side answers
+  std::optional<Error> rulesAreUnreadable;  // the ignore files are there, and cannot be read
 };
 
 inline Error errorWith(ErrorCode code, const std::string& path) { return Error{code, "it goes wrong", path}; }

@@ -102,17 +102,23 @@ TEST_F(CycleTest, AFolderThatIsNotThereRemovesNothingAlsoBeforeTheFirstRunWasCom
   write(here, "a", "1");
   write(here, "b", "2");
   write(there, "c", "3");
+  begin(Mode::TWO_WAY, std::nullopt, 1);
   local->beforeOperation = [](const Operation& operation) -> std::optional<Error> {
     return errorWith(ErrorCode::IO, operation.path);
   };
+  remote->beforeOperation = [](const Operation& operation) -> std::optional<Error> {
+    if (operation.path == "a") return std::nullopt;
+    return errorWith(ErrorCode::UNREACHABLE, operation.path);
+  };
   run();
+  EXPECT_GT(state->count(), 0u);
   EXPECT_TRUE(state->get("last-run").empty());
   there.mounted = there.exists = false;
   auto report = run();
   ASSERT_TRUE(report.stop);
   EXPECT_EQ(tree(here), "a=1 b=2");
   there.mounted = there.exists = true;
-  local->beforeOperation = nullptr;
+  local->beforeOperation = remote->beforeOperation = nullptr;
   EXPECT_FALSE(run().stop);
   EXPECT_EQ(tree(here), "a=1 b=2 c=3");
 }
@@ -189,6 +195,80 @@ TEST_F(CycleTest, AYoungFileInAMovedFolderIsLookedInto) {
   letTimePass();
   run();
   EXPECT_EQ(tree(there), "other/ other/new/ other/new/a=1");
+}
+
+TEST_F(CycleTest, RulesThatCannotBeReadAreNotTakenForNone) {
+  write(here, ".capstanignore", "secret\n");
+  write(here, "secret", "not for others");
+  begin(Mode::PUSH);
+  run();
+  write(here, "a", "1");
+  remove(here, ".capstanignore");
+  write(here, ".capstanignore", "secret\n# the same\n");
+  rulesAreUnreadable = errorWith(ErrorCode::IO, ".capstanignore");
+  begin(Mode::PUSH);
+  auto report = run();
+  ASSERT_TRUE(report.error);
+  EXPECT_EQ(report.error->code, ErrorCode::IO);
+  EXPECT_EQ(there.find("a"), nullptr);
+  EXPECT_EQ(there.find("secret"), nullptr);
+  rulesAreUnreadable.reset();
+  EXPECT_FALSE(run().error);
+  EXPECT_NE(there.find("a"), nullptr);
+  EXPECT_EQ(there.find("secret"), nullptr);
+}
+
+TEST_F(CycleTest, ACycleIsCancelledAlsoWhileNobodyAnswers) {
+  begin(Mode::PUSH);
+  write(here, "a", "1");
+  isStuck = true;
+  auto running = cycle->run({false, false});
+  EXPECT_FALSE(running.poll(waitScope));
+  cycle->cancel();
+  ASSERT_TRUE(running.poll(waitScope));
+  EXPECT_FALSE(running.wait(waitScope).didSomething());
+  isStuck = false;
+  EXPECT_FALSE(run().error);
+  EXPECT_EQ(tree(there), "a=1");
+}
+
+TEST_F(CycleTest, APathThatFailsInTheFirstRunDoesNotMakeAllRunsTheFirst) {
+  begin(Mode::TWO_WAY);
+  write(here, "a", "1");
+  write(here, "c", "1");
+  write(there, "b", "2");
+  local->beforeOperation = [](const Operation& operation) -> std::optional<Error> {
+    if (operation.path == "b") return errorWith(ErrorCode::DENIED, "b");
+    return std::nullopt;
+  };
+  EXPECT_EQ(run().failures.size(), 1u);
+  EXPECT_FALSE(state->get("last-run").empty());
+  remove(here, "a");
+  EXPECT_EQ(run().failures.size(), 1u);
+  EXPECT_EQ(tree(there), "b=2 c=1");
+  // Another process: the cursor says nothing of it any more.
+  begin(Mode::TWO_WAY);
+  EXPECT_FALSE(run().error);
+  EXPECT_EQ(tree(here), "b=2 c=1");
+  EXPECT_TRUE(state->get("again").empty());
+}
+
+TEST_F(CycleTest, ANumberOfDeletionsIsAcceptedOnce) {
+  for (int i = 0; i < 8; ++i) write(here, "f" + std::to_string(i), "x");
+  settle(Mode::PUSH);
+  for (int i = 0; i < 5; ++i) remove(here, "f" + std::to_string(i));
+  begin(Mode::PUSH, 5);
+  remote->beforeOperation = [](const Operation& operation) -> std::optional<Error> {
+    if (operation.path == "f0") return errorWith(ErrorCode::DENIED, "f0");
+    return std::nullopt;
+  };
+  EXPECT_EQ(run().removed, 4u);
+  remote->beforeOperation = nullptr;
+  for (int i = 0; i < 4; ++i) write(here, "g" + std::to_string(i), "x");
+  run();
+  for (int i = 0; i < 4; ++i) remove(here, "g" + std::to_string(i));
+  remove(here, "f5");
+  EXPECT_TRUE(run().stop);
 }
 
 }  // namespace

@@ -242,6 +242,32 @@ TEST(Ignore, TheFingerprintIsAnotherOneWheneverARuleIs) {
   EXPECT_NE(rulesOf(files, {{"*.c", "--exclude", 0}}).fingerprint(), rulesOf(files).fingerprint());
 }
 
+TEST(Ignore, WhileRulesCannotBeReadEverythingInTheirFolderIsLeftAlone) {
+  bool readable = false;
+  IgnoreRules rules({}, [&readable](std::string_view folder) -> Result<std::optional<std::string>> {
+    if (folder != "a") return std::optional<std::string>();
+    if (!readable) return Error{ErrorCode::IO, "broken", "a/.capstanignore"};
+    return std::optional<std::string>("*.o");
+  });
+  EXPECT_FALSE(rules.isIgnored("x", false));
+  EXPECT_FALSE(rules.takeTrouble());
+  EXPECT_TRUE(rules.isIgnored("a/x", false));
+  EXPECT_TRUE(rules.isIgnored("a/b/x", false));
+  auto trouble = rules.takeTrouble();
+  ASSERT_TRUE(trouble);
+  EXPECT_EQ(trouble->message, "broken");
+  readable = true;
+  EXPECT_FALSE(rules.isIgnored("a/x", false));
+  EXPECT_TRUE(rules.isIgnored("a/b/x.o", false));
+  EXPECT_FALSE(rules.takeTrouble());
+  // Rules that were read once and cannot be read now are not other rules.
+  auto before = rules.fingerprint();
+  readable = false;
+  rules.forget("a");
+  EXPECT_EQ(rules.fingerprint(), before);
+  EXPECT_TRUE(rules.takeTrouble());
+}
+
 TEST(Ignore, APatternOfManyStarsTakesNoTime) {
   std::string stars, name(250, 'a');
   for (int i = 0; i < 100; ++i) stars += "a*";

@@ -1,10 +1,12 @@
 // The local folder as a side: what it tells of changes, and how it is read.
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <kj/io.h>
 
 #include <capstan/base/digest.h>
+#include <capstan/sync/ignore-file.h>
 #include <capstan/sync/state.h>
 
 #include "replica-fixture.h"
@@ -41,7 +43,7 @@ class LocalReplicaTest : public ReplicaTest {
   }
 
   std::unique_ptr<State> state = State::inMemory();
-  IgnoreRules ignore{{}, [](std::string_view) { return std::nullopt; }};
+  IgnoreRules ignore{{}, [](std::string_view) -> std::optional<std::string> { return std::nullopt; }};
 };
 
 TEST_F(LocalReplicaTest, TellsWhatChangedAndWhichFolderItIs) {
@@ -179,6 +181,37 @@ TEST_F(LocalReplicaTest, AnswersDigestsInOrder) {
     }
   }
   EXPECT_TRUE(run(tree().digests({})).empty());
+}
+
+TEST_F(LocalReplicaTest, AnotherFolderSaysNothingAboutWhatWasInTheOneThatWasLookedAt) {
+  write("tree/a", "x");
+  look();
+  EXPECT_FALSE(expectOk(run(tree().stat("b"))));
+  fs::rename(path("tree"), path("elsewhere"));
+  expectError(run(tree().stat("a")), ErrorCode::IO);
+  fs::create_directory(path("tree"));
+  expectError(run(tree().stat("a")), ErrorCode::IO);
+}
+
+TEST_F(LocalReplicaTest, AnIgnoreFileIsThereOrNotOrCannotBeRead) {
+  std::filesystem::create_symlink("x", path("tree/.capstanignore"));
+  std::filesystem::create_directories(path("tree/folder/.capstanignore"));
+  for (const char* folder : {"", "folder", "missing"}) {
+    EXPECT_FALSE(expectOk(readIgnoreFile(path("tree"), folder))) << folder;
+  }
+  EXPECT_FALSE(expectOk(readIgnoreFile(path("nowhere"), "")));
+  write("tree/a/.capstanignore", "*.o\n");
+  EXPECT_EQ(expectOk(readIgnoreFile(path("tree"), "a")), "*.o\n");
+  write("tree/a/.capstanignore", std::string((1 << 20) + 1, 'x'));
+  EXPECT_EQ(expectError(readIgnoreFile(path("tree"), "a"), ErrorCode::TOO_LARGE).path, "a/.capstanignore");
+  write("tree/a/.capstanignore", "*.o\n");
+  rlimit before;
+  getrlimit(RLIMIT_NOFILE, &before);
+  rlimit none{0, before.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &none);
+  auto result = readIgnoreFile(path("tree"), "a");
+  setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_FALSE(result.ok());
 }
 
 }  // namespace

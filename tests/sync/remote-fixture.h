@@ -20,7 +20,7 @@ class RemoteTest : public testing::Test {
   kj::Own<Replica> remote;
   std::unique_ptr<State> state = State::inMemory();
   MemorySide local;
-  IgnoreRules ignore{{}, [](std::string_view) { return std::nullopt; }};
+  IgnoreRules ignore{{}, [](std::string_view) -> std::optional<std::string> { return std::nullopt; }};
   Replica::ApplyOptions options;
   uint64_t bytesMoved = 0;
 

@@ -50,7 +50,8 @@ TEST_F(RemoteLook, WhatIsIgnoredIsNeitherThereNorGone) {
   write("a.tmp/b", "1");
   write("c", "1");
   agree(look());
-  IgnoreRules rules({{"*.tmp", "--exclude", 0}}, [](std::string_view) { return std::nullopt; });
+  IgnoreRules rules({{"*.tmp", "--exclude", 0}},
+                    [](std::string_view) -> std::optional<std::string> { return std::nullopt; });
   std::filesystem::remove_all(at("a.tmp"));
   write("d.tmp", "1");
   auto looked = serving.inTime(remote->look(*state, rules, {}));
@@ -150,6 +151,17 @@ TEST_F(RemoteLook, AnUnknownCursorMeansALookAtEverything) {
   auto looked = look("nobody has given this");
   EXPECT_TRUE(looked.whole);
   EXPECT_EQ(pathsOf(looked), "");
+}
+
+TEST_F(RemoteLook, AnotherFolderSaysNothingAboutWhatWasInTheOneThatWasLookedAt) {
+  write("a", "1");
+  look();
+  EXPECT_FALSE(*serving.inTime(remote->stat("b")));
+  auto folder = at("").substr(0, at("").size() - 1);
+  std::filesystem::rename(folder, folder + "-elsewhere");
+  EXPECT_EQ(serving.inTime(remote->stat("a")).error().code, ErrorCode::IO);
+  std::filesystem::create_directory(folder);
+  EXPECT_EQ(serving.inTime(remote->stat("a")).error().code, ErrorCode::IO);
 }
 
 TEST_F(RemoteLook, AChangeByAnotherProgramResolvesOnChange) {

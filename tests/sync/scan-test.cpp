@@ -75,7 +75,7 @@ class ScanTest : public LocalTest {
 
   std::unique_ptr<State> state = State::inMemory();
   IgnoreRules ignore{{{"*.tmp", "--exclude", 0}, {"build/", "--exclude", 0}},
-                     [](std::string_view) { return std::nullopt; }};
+                     [](std::string_view) -> std::optional<std::string> { return std::nullopt; }};
   std::function<int(std::string_view)> failing;
   bool checkContent = false;
 };

@@ -301,6 +301,28 @@ TEST_F(StateFileTest, DamageThatIsFoundLaterIsToldAtTheNextStart) {
   EXPECT_FALSE(open()->wasLost());
 }
 
+TEST_F(StateFileTest, DamageThatAReaderFindsIsNotFoundForGood) {
+  std::vector<StateChange> changes;
+  for (int i = 0; i < 100; ++i) changes.push_back(set("f" + std::to_string(i), file(uint64_t(i), "")));
+  ASSERT_TRUE(open()->apply(changes).ok());
+  {
+    auto database = expectOk(storage::Database::open(databaseFile(), {"a state", "test", false}));
+    ASSERT_TRUE(database.execute("UPDATE entries SET record = x'77' WHERE key = (SELECT max(key) FROM entries)").ok());
+  }
+  auto state = open();
+  EXPECT_FALSE(state->wasLost());
+  EXPECT_FALSE(state->isDamaged());
+  {
+    auto reader = expectOk(state->read());
+    auto more = reader->next();
+    while (more.ok() && *more) more = reader->next();
+    expectError(more, ErrorCode::CORRUPT);
+  }
+  EXPECT_TRUE(state->isDamaged());
+  state.reset();
+  EXPECT_TRUE(open()->wasLost());
+}
+
 TEST_F(StateFileTest, OneOfANewerVersionIsNotTouched) {
   ASSERT_TRUE(open()->apply({set("a", file(1, ""))}).ok());
   {
