@@ -63,6 +63,7 @@ class Download {
         .then([this](Status status) { return status.ok() ? cutSource() : Step(status); })
         .then([this](Status status) { return status.ok() ? openStaged() : Step(status); })
         .then([this](Status status) { return status.ok() ? takeUp() : Step(status); })
+        .then([this](Status status) { return status.ok() ? askDigest() : Step(status); })
         .then([this](Status status) { return status.ok() ? go(readWindow()) : Step(status); })
         .then([this](Status status) { return status.ok() ? check() : Step(status); })
         .then([this](Status status) { return status.ok() ? content->checkUnchanged() : Step(status); })
@@ -165,6 +166,17 @@ class Download {
           staged = nullptr;
           return openStaged().then([this](Status status) { return status.ok() ? takeUp() : Step(status); });
         });
+  }
+
+  // What an earlier attempt has left is no proof of itself: after a crash it may hold anything.
+  Step askDigest() {
+    isResumed = position > 0;
+    if (!isResumed || !digest.empty()) return okStatus();
+    return content->cut({}).then([this](Result<Content::Cut> cut) -> Status {
+      if (!cut.ok()) return cut.error();
+      digest = std::move(cut->digest);
+      return okStatus();
+    });
   }
 
   // Writes one window while the next is read.
@@ -292,6 +304,10 @@ class Download {
       // What was read of another content is of no use to the next attempt.
       bool isUseless = status.error().code == ErrorCode::CHANGED || status.error().code == ErrorCode::CORRUPT;
       if (isUseless && staged) staged->discard();
+      // The next attempt begins at the beginning.
+      if (isResumed && status.error().code == ErrorCode::CORRUPT) {
+        status = errorAt(ErrorCode::CHANGED, operation.source, "what an earlier run has read of ", " is not this");
+      }
       return Result<Prepared>(status.error());
     }
     storage::PlaceFile place;
@@ -328,6 +344,7 @@ class Download {
   bool extentIsHole = false;
   uint64_t position = 0;  // up to where parts were planned
   std::shared_ptr<StagedContent> staged;
+  bool isResumed = false;
   bool isFlushed = false;
 };
 
