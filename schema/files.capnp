@@ -250,7 +250,8 @@ interface Batch {
 
   add @0 (operations :List(Operation)) -> stream;
   # Further operations; content is staged at once, everything else waits for `commit`. Some 256 KiB of content in one
-  # call serve best. More than Limits.batchOperations in one batch throw "[limit] ...".
+  # call serve best. More than Limits.batchOperations in one batch, or more than Limits.batchBytes or batchStagedBytes in
+  # all of a connection, throw "[limit] ...".
 
   commit @1 () -> (outcome :Outcome, results :List(OperationResult));
   # Carries them out. Returns when all that succeeded is durable, with one result for each operation, in order. The
@@ -333,11 +334,12 @@ interface Trash {
   # Puts back what the run displaced at this path, to `to` (null: where it was), where nothing may be (exists). Missing
   # folders are made. Durable when it returns.
 
-  undo @3 (run :RunId) -> (outcome :Outcome, undone :UInt64, failures :List(Error), run :RunId);
+  undo @3 (run :RunId)
+      -> (outcome :Outcome, undone :UInt64, failures :List(Error), run :RunId, failed :UInt64);
   # Takes back what a run did, the last operation first: what it displaced is put back, what it made or renamed is taken
   # away or renamed back; what it overwrote with goes to the trash itself, under the new run that is answered: an undo
-  # can be undone. Whatever was changed since is left as it is, and told in `failures` (conflict). Durable when it
-  # returns. Errors: notFound, expired (what would be needed has left the trash).
+  # can be undone. Whatever was changed since is left as it is, and told in `failures` (conflict): the first thousand of
+  # `failed`. Durable when it returns. Errors: notFound, expired (what would be needed has left the trash).
 
   empty @4 (olderThan :Nanoseconds) -> (outcome :Outcome, freed :Bytes);
   # Deletes what is older than this; 0: everything.

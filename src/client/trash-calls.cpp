@@ -1,4 +1,6 @@
 // The Client's methods for the trash.
+#include <algorithm>
+
 #include <capstan/client/client-impl.h>
 #include <capstan/rpc/entry-wire.h>
 
@@ -122,6 +124,7 @@ kj::Promise<Result<UndoSummary>> Client::undo(std::string run) {
       }
       UndoSummary summary;
       summary.undone = response.getUndone();
+      summary.failed = response.getFailed();
       summary.run = textOf(response.getRun());
       for (auto failure : response.getFailures()) {
         capnp::MallocMessageBuilder message;
@@ -131,6 +134,7 @@ kj::Promise<Result<UndoSummary>> Client::undo(std::string run) {
           summary.failures.push_back(kj::mv(*error));
         }
       }
+      summary.failed = std::max<uint64_t>(summary.failed, summary.failures.size());
       return summary;
     });
   });

@@ -29,8 +29,9 @@ struct TrashItem {
 
 struct UndoSummary {
   uint64_t undone = 0;
-  std::vector<Error> failures;
-  std::string run;  // of the undo, by which it can be undone itself
+  uint64_t failed = 0;
+  std::vector<Error> failures;  // the first of them
+  std::string run;              // of the undo, by which it can be undone itself
 };
 
 }  // namespace capstan::client

@@ -108,7 +108,12 @@ int showUndone(Context& context, const Undoing& undoing, const client::UndoSumma
   for (auto& failure : summary.failures) failed.insert(failure.path);
   if (output.json()) {
     JsonWriter json;
-    json.beginObject().field("undone", summary.undone).field("run", toHex(summary.run)).key("failures").beginArray();
+    json.beginObject()
+        .field("undone", summary.undone)
+        .field("failed", summary.failed)
+        .field("run", toHex(summary.run))
+        .key("failures")
+        .beginArray();
     for (auto& failure : summary.failures) {
       json.beginObject()
           .field("code", kebabCase(failure.code))
@@ -127,7 +132,10 @@ int showUndone(Context& context, const Undoing& undoing, const client::UndoSumma
                     : count + " undone; capstan undo " + toHex(summary.run).substr(0, 12) + " takes that back");
   }
   for (auto& failure : summary.failures) output.fail(failure);
-  if (summary.failures.empty()) return DONE;
+  if (summary.failed > summary.failures.size()) {
+    output.note("and " + std::to_string(summary.failed - summary.failures.size()) + " more that were left as they are");
+  }
+  if (summary.failed == 0) return DONE;
   return PARTLY_DONE;
 }
 

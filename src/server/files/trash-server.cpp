@@ -18,6 +18,7 @@ namespace capstan::server::files {
 namespace {
 
 constexpr uint32_t MAX_RUNS = 1000;  // in one answer
+constexpr size_t MAX_FAILURES = 1000;
 
 std::string textOf(capnp::Data::Reader data) { return std::string(rpc::asView(data)); }
 
@@ -70,11 +71,14 @@ Result<Undo> prepareUndo(Trash& trash, const std::string& run, const std::string
 template <typename Results>
 void answerUndo(Results&& answer, const std::string& under, const std::vector<Result<Entry>>& results) {
   std::vector<const Error*> failures;
+  size_t failed = 0;
   for (auto& result : results) {
-    if (!result.ok()) failures.push_back(&result.error());
+    if (result.ok() || ++failed > MAX_FAILURES) continue;
+    failures.push_back(&result.error());
   }
   answer.setRun(rpc::asData(under));
-  answer.setUndone(results.size() - failures.size());
+  answer.setUndone(results.size() - failed);
+  answer.setFailed(failed);
   auto list = answer.initFailures(uint(failures.size()));
   for (uint i = 0; i < list.size(); ++i) writeError(list[i], *failures[i]);
 }
