@@ -72,6 +72,8 @@ struct Limits {
   batches @19 :UInt32;         # Batch capabilities held.
   subscriptions @20 :UInt32;   # Held.
   trashTime @21 :Nanoseconds;  # How long the trash keeps what a run displaced.
+  batchBytes @22 :Bytes;       # Of paths, targets and versions in all batches that are not committed yet...
+  batchStagedBytes @23 :Bytes; # ...and of content, 4 KiB at least for each file. More throws "[limit] ...".
 }
 
 interface Session {

@@ -90,6 +90,8 @@ void fillServerInfo(schema::ServerInfo::Builder info, const ServerState& state, 
   limits.setWriteChunk(files::STREAM_CHUNK_BYTES);
   limits.setBatchOperations(files::MAX_BATCH_OPERATIONS);
   limits.setBatches(files::BATCHES_LIMIT);
+  limits.setBatchBytes(files::BATCH_BYTES);
+  limits.setBatchStagedBytes(files::BATCH_STAGED_BYTES);
   limits.setTrashTime(storage::TrashLimits().time);
   const compute::ComputeLimits& compute = state.options.compute;
   limits.setValues(compute.values);

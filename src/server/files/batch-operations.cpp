@@ -1,5 +1,8 @@
 #include <capstan/server/files/batch-operations.h>
 
+#include <algorithm>
+
+#include <capstan/base/path.h>
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/storage/copy-tree.h>
 #include <capstan/storage/mutations.h>
@@ -79,11 +82,74 @@ TakenOperation readCopy(schema::Operation::Copy::Reader copy) {
                      true};
 }
 
+// What a file takes on the disk, however little is in it.
+constexpr size_t BLOCK_BYTES = 4096;
+constexpr size_t MAX_TARGET_BYTES = 4095;
+constexpr size_t MAX_VERSION_BYTES = 64;
+constexpr size_t OVERHEAD_BYTES = 128;  // of each operation
+
+class Measuring {
+ public:
+  void text(capnp::Data::Reader data, size_t limit) {
+    size.tooLong = size.tooLong || data.size() > limit;
+    size.kept += data.size();
+  }
+  void path(capnp::Data::Reader data) { text(data, MAX_PATH_BYTES); }
+  void expectation(schema::Expectation::Reader from) {
+    if (from.isVersion()) text(from.getVersion(), MAX_VERSION_BYTES);
+  }
+  void put(schema::Operation::Put::Reader put) {
+    path(put.getPath());
+    expectation(put.getOptions().getExpectation());
+    text(put.getCheck().getDigest().getValue(), MAX_VERSION_BYTES);
+    size.staged = std::max(put.getContent().size(), BLOCK_BYTES);
+  }
+  // A rename or a copy.
+  template <typename Reader>
+  void pair(const Reader& operation) {
+    path(operation.getFrom());
+    path(operation.getTo());
+    expectation(operation.getFromExpectation());
+    expectation(operation.getToExpectation());
+  }
+
+  OperationSize size{OVERHEAD_BYTES, 0, false};
+};
+
 }  // namespace
+
+OperationSize sizeOf(schema::Operation::Reader operation) {
+  Measuring measuring;
+  switch (operation.which()) {
+    case schema::Operation::PUT: measuring.put(operation.getPut()); break;
+    case schema::Operation::MAKE_DIRECTORY: measuring.path(operation.getMakeDirectory().getPath()); break;
+    case schema::Operation::SYMLINK:
+      measuring.path(operation.getSymlink().getPath());
+      measuring.text(operation.getSymlink().getTarget(), MAX_TARGET_BYTES);
+      measuring.expectation(operation.getSymlink().getExpectation());
+      break;
+    case schema::Operation::SET_METADATA:
+      measuring.path(operation.getSetMetadata().getPath());
+      measuring.expectation(operation.getSetMetadata().getExpectation());
+      break;
+    case schema::Operation::RENAME: measuring.pair(operation.getRename()); break;
+    case schema::Operation::COPY: measuring.pair(operation.getCopy()); break;
+    case schema::Operation::REMOVE:
+      measuring.path(operation.getRemove().getPath());
+      measuring.expectation(operation.getRemove().getExpectation());
+      break;
+    case schema::Operation::UNSET: break;
+  }
+  if (measuring.size.tooLong) return {OVERHEAD_BYTES, 0, true};
+  return measuring.size;
+}
 
 std::unique_ptr<Mutation> makeFailure(Error error) { return std::make_unique<Failure>(std::move(error)); }
 
 TakenOperation read(schema::Operation::Reader operation) {
+  if (sizeOf(operation).tooLong) {
+    return makeFailure({ErrorCode::INVALID_PATH, "a path takes at most 4096 bytes, and a symlink's target 4095", {}});
+  }
   switch (operation.which()) {
     case schema::Operation::PUT: return readPut(operation.getPut());
     case schema::Operation::MAKE_DIRECTORY: return readMakeDirectory(operation.getMakeDirectory());

@@ -13,6 +13,14 @@ namespace capstan::server::files {
 using TakenOperation = std::variant<PutJob, CopyOptions, std::unique_ptr<Mutation>>;
 TakenOperation read(schema::Operation::Reader operation);
 
+// What an operation costs until it is carried out.
+struct OperationSize {
+  size_t kept = 0;       // of memory: paths, targets, versions
+  size_t staged = 0;     // on the disk
+  bool tooLong = false;  // one of them is longer than it can be: nothing of it is kept
+};
+OperationSize sizeOf(schema::Operation::Reader operation);
+
 // A mutation that answers this error and does nothing.
 std::unique_ptr<Mutation> makeFailure(Error error);
 

@@ -22,7 +22,19 @@ BatchServer::BatchServer(FolderState& folder, BatchSlot slot, std::shared_ptr<Ru
       failures(*this),
       tasks(failures) {}
 
-BatchServer::~BatchServer() noexcept(false) = default;
+BatchServer::~BatchServer() noexcept(false) { throwAway(); }
+
+void BatchServer::throwAway() {
+  if (mutations.empty() && run == nullptr) return;
+  folder
+      .run([mutations = std::exchange(mutations, {}), copies = copies, run = std::exchange(run, nullptr)]() mutable {
+        mutations.clear();
+        copies = nullptr;
+        run = nullptr;
+        return okStatus();
+      })
+      .detach([](kj::Exception&&) {});
+}
 
 capnp::Capability::Server::DispatchCallResult BatchServer::dispatchCall(
     uint64_t interfaceId, uint16_t methodId, capnp::CallContext<capnp::AnyPointer, capnp::AnyPointer> context) {
@@ -49,12 +61,9 @@ kj::Promise<void> BatchServer::add(AddContext context) {
     return rpc::exceptionFromError(*error);
   }
   auto operations = context.getParams().getOperations();
-  if (mutations.size() + operations.size() > MAX_BATCH_OPERATIONS) {
-    failed = Error{ErrorCode::LIMIT,
-                   "a batch takes " + std::to_string(MAX_BATCH_OPERATIONS) +
-                       " operations, and these are more; nothing was changed, send them in several batches",
-                   {}};
-    return rpc::exceptionFromError(KJ_ASSERT_NONNULL(failed));
+  KJ_IF_MAYBE (error, overLimit(operations)) {
+    failed = *error;
+    return rpc::exceptionFromError(*error);
   }
   std::vector<PutJob> jobs;
   for (auto operation : operations) take(operation, jobs);
@@ -62,6 +71,27 @@ kj::Promise<void> BatchServer::add(AddContext context) {
   size_t bytes = 0;
   for (auto& job : jobs) bytes += job.content.size() + job.path.size();
   return jobs.empty() ? kj::Promise<void>(kj::READY_NOW) : stage(std::move(jobs), bytes);
+}
+
+kj::Maybe<Error> BatchServer::overLimit(capnp::List<schema::Operation>::Reader operations) {
+  if (mutations.size() + operations.size() > MAX_BATCH_OPERATIONS) {
+    return Error{ErrorCode::LIMIT,
+                 "a batch takes " + std::to_string(MAX_BATCH_OPERATIONS) +
+                     " operations, and these are more; nothing was changed, send them in several batches",
+                 {}};
+  }
+  size_t kept = 0;
+  uint64_t staged = 0;
+  for (auto operation : operations) {
+    auto size = sizeOf(operation);
+    kept += size.kept;
+    staged += size.staged;
+  }
+  if (slot.hold(kept, staged)) return nullptr;
+  return Error{ErrorCode::LIMIT,
+               "the batches of this connection hold more than they may; nothing of this batch was changed, commit or "
+               "drop others first",
+               {}};
 }
 
 void BatchServer::take(schema::Operation::Reader operation, std::vector<PutJob>& jobs) {
@@ -143,14 +173,17 @@ kj::Promise<void> BatchServer::carryOut(CommitContext context, Committer::Ticket
   return staged.then([this, context, ticket = kj::mv(ticket)](Status status) mutable -> kj::Promise<void> {
     if (failed == nullptr && !status.ok()) failed = status.error();
     KJ_IF_MAYBE (error, failed) {
-      mutations.clear();
-      run = nullptr;
+      throwAway();
+      slot.giveBack();
       rpc::setError(context.getResults().initOutcome(), *error);
       return kj::READY_NOW;
     }
     copies->moveInto(mutations);
     return folder.committer->submitAll(kj::mv(ticket), std::move(mutations), std::move(run))
-        .then([context](std::vector<Result<Entry>> results) mutable { answer(context, results); });
+        .then([this, context](std::vector<Result<Entry>> results) mutable {
+          slot.giveBack();
+          answer(context, results);
+        });
   });
 }
 

@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include <capstan/server/files/batch-copies.h>
@@ -24,19 +25,41 @@ struct PutJob {
   std::string content;
 };
 
-// One of ConnectionScope.batchesLimit, given back when it is destroyed. Belongs to the connection's loop.
+// One of ConnectionScope.batchesLimit, given back when it is destroyed, with what the batch holds of the connection's
+// memory and disk. Belongs to the connection's loop.
 class BatchSlot {
  public:
   explicit BatchSlot(kj::Own<ConnectionScope> owner) : scope(kj::mv(owner)) { ++scope->batches; }
-  BatchSlot(BatchSlot&&) = default;
+  BatchSlot(BatchSlot&& other) noexcept
+      : scope(kj::mv(other.scope)), kept(std::exchange(other.kept, 0)), staged(std::exchange(other.staged, 0)) {}
   ~BatchSlot() {
-    if (scope.get() != nullptr) --scope->batches;
+    if (scope.get() == nullptr) return;
+    giveBack();
+    --scope->batches;
+  }
+
+  // False: the connection's batches hold too much.
+  bool hold(size_t keptBytes, uint64_t stagedBytes) {
+    if (scope->batchBytes + keptBytes > BATCH_BYTES) return false;
+    if (scope->batchStagedBytes + stagedBytes > BATCH_STAGED_BYTES) return false;
+    scope->batchBytes += keptBytes;
+    scope->batchStagedBytes += stagedBytes;
+    kept += keptBytes;
+    staged += stagedBytes;
+    return true;
+  }
+  // What was held: it is in the tree now, or was thrown away.
+  void giveBack() {
+    scope->batchBytes -= std::exchange(kept, 0);
+    scope->batchStagedBytes -= std::exchange(staged, 0);
   }
 
   ConnectionScope& connection() { return *scope; }
 
  private:
   kj::Own<ConnectionScope> scope;
+  size_t kept = 0;
+  uint64_t staged = 0;
 };
 
 // Belongs to its connection's loop. The folder must outlive it. Dropped before commit, it throws away what is staged.
@@ -57,6 +80,10 @@ class BatchServer final : public schema::Batch::Server {
   using Staged = std::vector<std::unique_ptr<Mutation>>;
 
   kj::Maybe<Error> refusal();
+  // Of further operations; then the batch has failed.
+  kj::Maybe<Error> overLimit(capnp::List<schema::Operation>::Reader operations);
+  // Destroys on the pool what was to be carried out: thousands of files may be staged.
+  void throwAway();
   // Takes the operation as the next one: kept, or as one of the jobs.
   void take(schema::Operation::Reader operation, std::vector<PutJob>& jobs);
   kj::Promise<void> stage(std::vector<PutJob> jobs, size_t bytes);

@@ -56,7 +56,9 @@ inline constexpr size_t MAX_READ_BYTES = 1 << 20;
 inline constexpr size_t MAX_PUT_BYTES = 1 << 20;
 inline constexpr uint32_t MAX_LIST_ENTRIES = 2048;
 inline constexpr uint32_t MAX_BATCH_OPERATIONS = 16384;
-inline constexpr uint32_t BATCHES_LIMIT = 16;  // open at the same time on one connection
+inline constexpr uint32_t BATCHES_LIMIT = 16;    // open at the same time on one connection
+inline constexpr size_t BATCH_BYTES = 32 << 20;  // of operations that one connection's batches keep in memory
+inline constexpr uint64_t BATCH_STAGED_BYTES = 8ull << 30;  // of content that they have on the disk
 inline constexpr size_t STREAM_CHUNK_BYTES = 256 << 10;
 inline constexpr size_t ANSWER_BYTES_LIMIT = 16 << 20;  // in answers of one connection that wait for the disk
 
@@ -76,8 +78,10 @@ struct ConnectionScope : public kj::Refcounted {
   uint32_t uploads = 0;
   uint32_t subscriptions = 0;
   uint32_t batches = 0;
-  std::string client;         // as it named itself at login
-  bool shuttingDown = false;  // new work answers shuttingDown; what is in flight goes on
+  size_t batchBytes = 0;          // in memory; see BATCH_BYTES
+  uint64_t batchStagedBytes = 0;  // on the disk
+  std::string client;             // as it named itself at login
+  bool shuttingDown = false;      // new work answers shuttingDown; what is in flight goes on
   Budget answers{ANSWER_BYTES_LIMIT};
   bool gone = false;  // the connection has ended: long work that it began is not gone on with
   capnp::CapabilityServerSet<schema::File> files;  // by which those made here are known again

@@ -8,6 +8,8 @@
 
 #include "batching.h"
 
+#include <capstan/base/path.h>
+
 namespace capstan::server::files {
 namespace {
 
@@ -43,8 +45,8 @@ TEST_F(BatchTest, ThrowsAwayWhatIsStagedWhenItIsDropped) {
   }
   EXPECT_TRUE(put("c", "3").ok());  // the drop has arrived before
   EXPECT_FALSE(std::filesystem::exists(temp / "a"));
-  EXPECT_THAT(staged(), IsEmpty());
   EXPECT_EQ(scope->batches, 0u);
+  while (!staged().empty()) sched_yield();  // a job of the pool throws it away
 }
 
 TEST_F(BatchTest, CarriesOutInOrderSoThatEachSeesWhatThoseBeforeHaveLeft) {
@@ -190,6 +192,42 @@ TEST_F(BatchTest, HasLimits) {
   Answer whole;
   commit(held[0], &whole);
   EXPECT_EQ(whole.code, ErrorCode::LIMIT);
+}
+
+TEST_F(BatchTest, FailsAnOperationWhosePathIsTooLong) {
+  std::string tooLong(MAX_PATH_BYTES + 1, 'a');
+  auto answers = runBatch({putting("before", "content"), putting(tooLong, "content"), renaming("before", tooLong),
+                           linking("link", tooLong), removing("none", false, {Expectation::Kind::VERSION, tooLong}),
+                           putting("after", "content")});
+  ASSERT_EQ(answers.size(), 6u);
+  for (size_t i : {0, 5}) EXPECT_TRUE(answers[i].ok()) << answers[i];
+  for (size_t i : {1, 2, 3, 4}) EXPECT_EQ(answers[i].code, ErrorCode::INVALID_PATH) << i;
+}
+
+TEST_F(BatchTest, CountsWhatAConnectionsBatchesHold) {
+  auto dropped = begin();
+  add(dropped, {putting("dropped", std::string(10'000, 'x'))});
+  EXPECT_GT(scope->batchBytes, 7u);
+  EXPECT_EQ(scope->batchStagedBytes, 10'000u);
+  auto batch = begin();
+  add(batch, {putting("file", "content")});
+  EXPECT_EQ(scope->batchStagedBytes, 10'000u + 4096);
+  commit(batch);
+  EXPECT_EQ(scope->batchStagedBytes, 10'000u);
+  dropped = nullptr;
+  EXPECT_EQ(scope->batchStagedBytes, 0u);
+  EXPECT_EQ(scope->batchBytes, 0u);
+
+  scope->batchStagedBytes = BATCH_STAGED_BYTES;
+  auto full = begin();
+  add(full, {removing("file")});
+  auto thrown = kj::runCatchingExceptions([&]() { add(full, {putting("other", "content")}); });
+  EXPECT_THAT(std::string(KJ_ASSERT_NONNULL(thrown).getDescription().cStr()), HasSubstr("[limit]"));
+  Answer whole;
+  commit(full, &whole);
+  EXPECT_EQ(whole.code, ErrorCode::LIMIT);
+  EXPECT_TRUE(std::filesystem::exists(temp / "file")) << "nothing was changed";
+  scope->batchStagedBytes = 0;
 }
 
 TEST_F(BatchTest, RefusesAnIdThatIsNone) {
