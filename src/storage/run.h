@@ -27,6 +27,8 @@ struct RunRecord {
     METADATA = 7,  // of `path`, which had `mode` and `mtime`
     VOID = 8,      // the intent `number` came to nothing
     UNDONE = 9,    // by the run whose id is in `path`
+    OPENED = 10,   // somebody adds to the run; the id of the system's boot in `path`
+    CLOSED = 11,   // in order, by the same
   };
   Kind kind{};
   uint64_t number = 0;  // a name in the run's folder of displaced things

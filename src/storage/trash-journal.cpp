@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <optional>
 
 #include <xxhash.h>
@@ -120,6 +121,26 @@ Result<Journal> readJournal(int fd) {
 bool hasGaps(int fd) {
   struct stat status;
   return fstat(fd, &status) == 0 && (status.st_mode & S_IXUSR) != 0;
+}
+
+CutOff cutOff(const std::vector<RunRecord>& records) {
+  for (auto record = records.rbegin(); record != records.rend(); ++record) {
+    if (record->kind == RunRecord::Kind::CLOSED) return CutOff::NO;
+    if (record->kind == RunRecord::Kind::OPENED) {
+      return record->path == bootId() ? CutOff::BY_KILL : CutOff::WITH_SYSTEM;
+    }
+  }
+  return CutOff::NO;
+}
+
+const std::string& bootId() {
+  static const std::string id = [] {
+    std::ifstream file("/proc/sys/kernel/random/boot_id");
+    std::string line;
+    std::getline(file, line);
+    return line;
+  }();
+  return id;
 }
 
 int64_t nowNanoseconds() {

@@ -38,6 +38,14 @@ inline bool isDisplacement(const RunRecord& record) {
   return record.number != 0 && (record.kind == RunRecord::Kind::REPLACED || record.kind == RunRecord::Kind::REMOVED);
 }
 
+// Whether whoever added last did not close the journal. What it had recorded is there, unless the system has ended
+// with it.
+enum class CutOff { NO, BY_KILL, WITH_SYSTEM };
+CutOff cutOff(const std::vector<RunRecord>& records);
+
+// Tells one boot of the system from the next.
+const std::string& bootId();
+
 int64_t nowNanoseconds();
 
 }  // namespace capstan::storage

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <chrono>
 #include <thread>
+#include <utility>
 
 #include <capstan/base/file.h>
 #include <capstan/base/log.h>
@@ -20,7 +21,6 @@ namespace capstan::storage {
 namespace {
 
 constexpr int OPEN_FOLDER = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-constexpr size_t BUFFER_BYTES = 64 << 10;
 constexpr size_t ROOM_BYTES = 16 << 10;
 constexpr int LOCK_TRIES = 100;
 
@@ -32,6 +32,7 @@ RunFolder::RunFolder(const Root& root, Staging& staging, int trash, Options opti
     : root(root), staging(staging), trash(trash), options(std::move(optionsParam)), name(toHex(options.id)) {}
 
 RunFolder::~RunFolder() noexcept(false) {
+  if (isOpened) addMark(RunRecord::Kind::CLOSED);
   Status written = flushBuffer();
   if (!written.ok()) log::error("the trash does not know all that a run did: ", written.error().message.c_str());
   giveRoomBack();
@@ -61,12 +62,14 @@ Status RunFolder::takeUp() {
   if (folder.get() < 0) return errno == ENOENT ? okStatus() : Status(failed("cannot open the trash"));
   Status made = make();
   if (!made.ok()) return made;
-  hadGaps = storage::hasGaps(journal);
   auto known = readJournal(journal);
   if (!known.ok()) return known.error();
   // What a crash tore off would hide all that came after it.
   if (ftruncate(journal, off_t(known->bytes)) < 0) return failed("cannot open a journal of the trash");
   settleIntents(root, staging, trash, files, journal);
+  hadGaps = storage::hasGaps(journal);
+  known = readJournal(journal);
+  if (!known.ok()) return known.error();
   for (auto& record : known->records) nextNumber = std::max(nextNumber, record.number + 1);
   return okStatus();
 }
@@ -188,11 +191,20 @@ void RunFolder::giveUp(const Slot& slot) {
   record(std::move(nothing));
 }
 
+void RunFolder::addMark(RunRecord::Kind kind) {
+  RunRecord mark;
+  mark.kind = kind;
+  mark.time = nowNanoseconds();
+  mark.path = bootId();
+  buffer += encode(mark);
+}
+
 void RunFolder::record(RunRecord record) {
+  if (!std::exchange(isOpened, true)) addMark(RunRecord::Kind::OPENED);
   record.time = nowNanoseconds();
   buffer += encode(record);
-  if (buffer.size() < BUFFER_BYTES) return;
-  (void)flushBuffer().ok();  // what could not be written is tried again by write()
+  // At once, so that a kill does not lose it. What could not be written is tried again by write().
+  (void)flushBuffer().ok();
 }
 
 void RunFolder::setGaps(bool missing) {

@@ -46,6 +46,7 @@ class RunFolder final : public Run {
   Result<bool> tryToMake();
   Status lock();
   Status flushBuffer();
+  void addMark(RunRecord::Kind kind);
   // Room in the journal for so much more, so that a full disk is noticed before something is displaced.
   Status makeRoom(size_t bytes);
   void giveRoomBack();
@@ -59,10 +60,11 @@ class RunFolder final : public Run {
   const std::string name;  // of its folder
   kj::AutoCloseFd folder, files, journal;
   uint64_t nextNumber = 1;
-  std::string buffer;    // records that are not in the file yet
-  size_t room = 0;       // allocated behind the end of the journal
-  bool written = false;  // since the last write()
-  bool isNew = false;    // its folder's own name is to be flushed too
+  std::string buffer;     // records that are not in the file yet
+  size_t room = 0;        // allocated behind the end of the journal
+  bool written = false;   // since the last write()
+  bool isOpened = false;  // on record
+  bool isNew = false;     // its folder's own name is to be flushed too
   bool displaced = false;
   bool hasGaps = false;  // as it is marked, by us
   bool hadGaps = false;  // marked already when it was opened, for good

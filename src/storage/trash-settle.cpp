@@ -1,11 +1,15 @@
 // What a crash in the middle of a displacement left, put right: each intent has either happened, or is taken back.
+#include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <set>
 #include <unordered_map>
 
 #include <capstan/base/file.h>
 #include <capstan/base/log.h>
+#include <capstan/base/number.h>
 #include <capstan/storage/staging.h>
 #include <capstan/storage/trash-run.h>
 #include <capstan/storage/version.h>
@@ -16,6 +20,14 @@ namespace {
 
 class Settling {
  public:
+  static void describe(RunRecord& record, const struct stat& status) {
+    Entry entry = entryFrom(status);
+    record.type = entry.type;
+    record.mode = entry.mode;
+    record.mtime = entry.mtime;
+    record.inode = status.st_ino;
+  }
+
   Settling(const Root& root, Staging& staging, int trash, int files)
       : root(root), staging(staging), trash(trash), files(files) {}
 
@@ -63,13 +75,6 @@ class Settling {
     record.kind = RunRecord::Kind::VOID;
     return encode(record);
   }
-  static void describe(RunRecord& record, const struct stat& status) {
-    Entry entry = entryFrom(status);
-    record.type = entry.type;
-    record.mode = entry.mode;
-    record.mtime = entry.mtime;
-    record.inode = status.st_ino;
-  }
   bool lookAt(const std::string& path, struct stat& status) const {
     auto found = root.stat(path);
     if (found.ok()) status = *found;
@@ -91,6 +96,32 @@ class Settling {
   const int files;
 };
 
+// Records for what is in the folder of displaced things and in no record: the end of the journal was lost, and with it
+// where it came from.
+std::string adopt(int files, const std::vector<RunRecord>& known) {
+  std::set<std::string> recorded;
+  for (auto& record : known) recorded.insert(std::to_string(record.number));
+  std::string records;
+  DIR* dir = fdopendir(openat(files, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (dir == nullptr) return records;
+  while (dirent* entry = readdir(dir)) {
+    std::string name = entry->d_name;
+    auto number = parseInt(name);
+    struct stat found;
+    if (!number || *number <= 0 || std::to_string(*number) != name || recorded.contains(name)) continue;
+    if (fstatat(files, name.c_str(), &found, AT_SYMLINK_NOFOLLOW) < 0) continue;
+    RunRecord record;
+    record.kind = RunRecord::Kind::REMOVED;
+    record.number = uint64_t(*number);
+    record.time = nowNanoseconds();
+    record.path = "recovered-" + name;
+    Settling::describe(record, found);
+    records += encode(record);
+  }
+  closedir(dir);
+  return records;
+}
+
 }  // namespace
 
 void settleIntents(const Root& root, Staging& staging, int trash, int files, int journal) {
@@ -110,6 +141,11 @@ void settleIntents(const Root& root, Staging& staging, int trash, int files, int
     auto found = open.find(record.number);
     if (found != open.end() && found->second == &record) records += settling.settle(record);
   }
+  CutOff cut = cutOff(known->records);
+  if (cut != CutOff::NO) records += adopt(files, known->records);
+  // The tree may have kept what its journal has lost.
+  bool mayLack = cut == CutOff::WITH_SYSTEM && !hasGaps(journal);
+  if (mayLack && fchmod(journal, JOURNAL_WITH_GAPS) == 0) fsync(journal);
   if (records.empty()) return;
   if (ftruncate(journal, off_t(known->bytes)) < 0 || write(journal, records.data(), records.size()) < 0 ||
       fsync(journal) < 0) {

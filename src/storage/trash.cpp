@@ -83,7 +83,9 @@ void count(RunInfo& info, const RunRecord& record) {
     case Kind::MOVED: ++info.moved; break;
     case Kind::UNDONE: info.undoneBy = record.path; break;
     case Kind::INTENT:
-    case Kind::VOID: break;
+    case Kind::VOID:
+    case Kind::OPENED:
+    case Kind::CLOSED: break;
   }
   if (record.kind != Kind::UNDONE) info.ended = std::max(info.ended, record.time);
 }

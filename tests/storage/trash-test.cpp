@@ -321,6 +321,54 @@ TEST_F(TrashTest, LeavesBothWhereTheyWereIfWhatARenameDisplacesCannotBeKept) {
   EXPECT_EQ(contents(), before);
 }
 
+TEST_F(TrashTest, DoesNotTakeAJournalThatTheSystemEndedWithForWhole) {
+  temp.write("a", "old");
+  std::string folder = ".capstan/trash/72727272727272727272727272727272/";
+  {
+    Opened tree(temp.path(), disk);
+    expectAllWell(carryOut(tree, list(makeRemove("a", false, {})), tree.trash->begin(id, "", "").value()));
+    EXPECT_TRUE(tree.trash->runs().value()[0].canUndo);
+  }
+  {
+    RunRecord opened;
+    opened.kind = RunRecord::Kind::OPENED;
+    opened.path = "another boot";
+    std::ofstream journal(temp / (folder + JOURNAL_FILE), std::ios::app | std::ios::binary);
+    journal << encode(opened);
+  }
+  temp.write(folder + "files/7", "not on record");
+  Opened tree(temp.path(), disk);
+  EXPECT_FALSE(tree.trash->runs().value()[0].canUndo);
+  auto undoing = tree.trash->begin({}, "", "").value();
+  EXPECT_EQ(tree.trash->undo(id, undoing).error().code, ErrorCode::EXPIRED);
+  auto items = tree.trash->list(id, "", {}, 10).value().items;
+  ASSERT_THAT(items, SizeIs(2));
+  EXPECT_EQ(items[1].entry.path, "recovered-7");
+  auto run = tree.trash->begin(id, "", "").value();
+  temp.write("b", "old");
+  EXPECT_EQ(run->reserve("b", {}, temp.stat("b"), {}).value().number, 8u);
+}
+
+TEST_F(TrashTest, KnowsAfterAKillAllThatWasDone) {
+  pid_t child = fork();
+  if (child == 0) {
+    Opened tree(temp.path(), disk);
+    auto run = tree.trash->begin(id, "", "").value();
+    RunRecord made;
+    made.kind = RunRecord::Kind::CREATED;
+    made.path = "made";
+    run->record(made);
+    _exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  Opened tree(temp.path(), disk);
+  auto runs = tree.trash->runs().value();
+  ASSERT_THAT(runs, SizeIs(1));
+  EXPECT_EQ(runs[0].created, 1u);
+  EXPECT_TRUE(runs[0].canUndo);
+}
+
 TEST_F(TrashTest, LetsOthersInBetweenTheSlicesOfABatch) {
   Opened tree(temp.path(), disk);
   kj::EventLoop loop;
