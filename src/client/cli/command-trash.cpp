@@ -123,8 +123,9 @@ int showUndone(Context& context, const Undoing& undoing, const client::UndoSumma
     }
     output.line(json.endArray().endObject().text());
   } else {
+    bool knowsAll = summary.failed == summary.failures.size();
     for (auto& path : undoing.displaced) {
-      if (!failed.contains(path)) output.line("put back  " + output.name(path));
+      if (knowsAll && !failed.contains(path)) output.line("put back  " + output.name(path));
     }
     std::string count = std::to_string(summary.undone) + (summary.undone == 1 ? " change" : " changes");
     output.note(summary.undone == 0
