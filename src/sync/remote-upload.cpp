@@ -109,8 +109,10 @@ kj::Promise<Result<Replica::Done>> RemoteUpload::createAt(schema::FileStore::Cli
               errorAt(ErrorCode::CHANGED, operation.path, "what an earlier run has sent of ", " is not this"));
         }
         return sendAll().then([this](Status&& sent) -> kj::Promise<Result<Replica::Done>> {
-          if (!sent.ok()) return Result<Replica::Done>(std::move(sent).error());
-          return finish();
+          if (sent.ok()) return finish();
+          // What was sent of a content that is no more is of no use to the next attempt.
+          if (sent.error().code == ErrorCode::CHANGED) return discard(std::move(sent).error());
+          return Result<Replica::Done>(std::move(sent).error());
         });
       });
 }
@@ -227,8 +229,13 @@ kj::Promise<Result<Replica::Done>> RemoteUpload::finish() {
 }
 
 kj::Promise<Result<Replica::Done>> RemoteUpload::discard(Error error) {
-  return KJ_ASSERT_NONNULL(upload).discardRequest().send().then(
-      [error = std::move(error)](auto&&) mutable { return Result<Replica::Done>(std::move(error)); });
+  auto failed = Result<Replica::Done>(std::move(error));
+  return KJ_ASSERT_NONNULL(upload).discardRequest().send().then([failed](auto&&) { return failed; },
+                                                                [failed](kj::Exception&& exception) {
+                                                                  if (rpc::isDisconnected(exception))
+                                                                    kj::throwFatalException(kj::mv(exception));
+                                                                  return failed;
+                                                                });
 }
 
 kj::Promise<Result<Replica::Done>> RemoteUpload::commit() {

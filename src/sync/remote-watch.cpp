@@ -2,6 +2,13 @@
 
 namespace capstan::sync {
 
+namespace {
+
+// Where more is told between two looks, everything is listed: that takes no longer, and no memory.
+constexpr size_t MOST_PATHS = 50'000;
+
+}  // namespace
+
 // Between the watch, which may end at any time, and the Watcher that the server holds.
 class RemoteWatch::Link final : public kj::Refcounted {
  public:
@@ -128,8 +135,9 @@ RemoteWatch::CaughtUp RemoteWatch::handOut(const std::string& since, std::string
       merged.subtree = merged.subtree || noticed.subtree;
     }
     pending = std::move(handedOut);
+    overflow = overflow || pending.size() > MOST_PATHS;
   }
-  handedOut = std::move(pending);
+  handedOut = overflow ? NoticedPaths() : std::move(pending);
   pending.clear();
   wasOverflow = overflow;
   overflow = false;
@@ -145,8 +153,12 @@ void RemoteWatch::take(capnp::List<schema::Notice>::Reader notices, bool overflo
     pending.clear();
   }
   // After an overflow everything will be listed: nothing needs to be remembered for that.
-  if (!overflow) {
-    for (auto notice : notices) takeNotice(notice);
+  for (auto notice : notices) {
+    if (overflow) break;
+    takeNotice(notice);
+    if (pending.size() <= MOST_PATHS) continue;
+    overflow = true;
+    pending.clear();
   }
   wakeIfForeign();
 }

@@ -1,6 +1,7 @@
 // A side of the synchroniser made of memory: contents that can be fetched and opened, for tests of the other side.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 
@@ -26,6 +27,7 @@ class MemorySide final : public Replica {
     std::string bytes;
     std::vector<std::pair<uint64_t, uint64_t>> holes;  // offset and length, in order
     bool changesWhileRead = false;
+    uint64_t endsAt = UINT64_MAX;  // it was cut off there after it was looked at
   };
   std::map<std::string, File> files;
   uint64_t bytesRead = 0;  // through contents
@@ -81,7 +83,8 @@ class MemorySide final : public Replica {
     Opened(MemorySide& side, const File& file) : side(side), file(file) {}
     const Node& node() const override { return file.node; }
     kj::Promise<Status> read(uint64_t offset, char* buffer, size_t size) override {
-      if (offset + size > file.bytes.size()) return Status(Error{ErrorCode::CHANGED, "it is shorter", {}});
+      if (offset + size > std::min<uint64_t>(file.bytes.size(), file.endsAt))
+        return Status(Error{ErrorCode::CHANGED, "it is shorter", {}});
       memcpy(buffer, file.bytes.data() + offset, size);
       side.bytesRead += size;
       return okStatus();

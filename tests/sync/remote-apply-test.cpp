@@ -108,6 +108,17 @@ TEST_F(RemoteApply, AFileThatChangesWhileItIsReadHoldsUpNobody) {
   EXPECT_EQ(read("c"), "three");
 }
 
+TEST_F(RemoteApply, OfAFileThatBecomesShorterNothingStaysAtTheServer) {
+  look();
+  auto shorter = put("a", randomContent(LARGE));
+  local.files["a"].endsAt = LARGE / 2;
+  EXPECT_EQ(apply({shorter})[0].error().code, ErrorCode::CHANGED);
+  EXPECT_GT(bytesMoved, 0u);
+  for (auto& entry : std::filesystem::recursive_directory_iterator(serving.base / "root/.capstan")) {
+    EXPECT_FALSE(entry.is_regular_file() && entry.file_size() >= (256u << 10)) << entry.path();
+  }
+}
+
 TEST_F(RemoteApply, OnlyWhatDiffersOfALargeFileTravels) {
   look();
   std::string content = randomContent(LARGE);
