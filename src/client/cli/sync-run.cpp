@@ -10,6 +10,7 @@ namespace capstan::cli {
 namespace {
 
 constexpr size_t WITHHELD_SHOWN = 10;
+constexpr size_t FAILURES_SHOWN = 20;  // all of them with -v and --json
 
 std::string watchersOf(const sync::ServiceStatus& status) {
   return "local changes: " + status.localWatching + ", remote changes: " + status.remoteWatching;
@@ -131,13 +132,7 @@ void SyncRun::tellTroubles(const sync::CycleReport& report) {
   for (auto& path : report.skipped) trouble += path + "\n";
   if (trouble == lastTrouble) return;
   lastTrouble = std::move(trouble);
-  for (auto& failure : report.failures) {
-    Error error = failure.error;
-    if (error.path.empty()) error.path = failure.path;
-    if (error.message.find(escapeForTerminal(failure.path)) == std::string::npos)
-      error.message = escapeForTerminal(failure.path) + ": " + error.message;
-    context.output.fail(error);
-  }
+  tellFailures(report);
   if (report.stop) {
     size_t shown = 0;
     for (auto& withheld : report.withheld) {
@@ -156,6 +151,22 @@ void SyncRun::tellTroubles(const sync::CycleReport& report) {
                         "; the other content is " + escapeForTerminal(conflict.kept));
   }
   for (auto& path : report.skipped) context.output.note("skipped: " + escapeForTerminal(path) + " is a special file");
+}
+
+void SyncRun::tellFailures(const sync::CycleReport& report) {
+  bool all = context.output.json() || context.output.verbose();
+  size_t shown = 0;
+  for (auto& failure : report.failures) {
+    if (!all && shown == FAILURES_SHOWN) break;
+    ++shown;
+    Error error = failure.error;
+    if (error.path.empty()) error.path = failure.path;
+    if (error.message.find(escapeForTerminal(failure.path)) == std::string::npos)
+      error.message = escapeForTerminal(failure.path) + ": " + error.message;
+    context.output.fail(error);
+  }
+  size_t rest = report.failures.size() - shown;
+  if (rest > 0) context.output.note("and " + std::to_string(rest) + " more failed; -v names all of them");
 }
 
 void SyncRun::onConnection(const sync::Event& event) {

@@ -46,6 +46,7 @@ class SyncRun {
   void showProgress(const sync::Event& event);
   void endProgress();
   void tellTroubles(const sync::CycleReport& report);
+  void tellFailures(const sync::CycleReport& report);
   int finish(const sync::CycleReport& report);
 };
 
