@@ -42,7 +42,9 @@ bool mayBeTheSame(const Difference& difference, const PlanOptions& options, bool
   const auto& [path, agreed, local, remote, localChanged, remoteChanged] = difference;
   if (!local || !remote || local->type != EntryType::FILE || remote->type != EntryType::FILE) return false;
   if (local->size != remote->size || local->size == 0) return false;
-  if (agreed && !(localChanged && remoteChanged)) return false;
+  // What was agreed upon without reading it says nothing where contents are to be compared.
+  bool isUnread = agreed && options.checkContent && agreedDigest(*agreed).empty();
+  if (agreed && !(localChanged && remoteChanged) && !isUnread) return false;
   // Without an agreement equal times are proof enough, unless they are too young to tell.
   bool isDoubtful = isDoubtfulMove || agreed || !local->settled || !remote->settled;
   return local->mtime != remote->mtime || isDoubtful || options.checkContent;

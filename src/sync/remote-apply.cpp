@@ -48,7 +48,15 @@ RemoteApply::RemoteApply(const RemotePlace& place, std::vector<Operation> operat
 
 kj::Promise<Outcomes> RemoteApply::run() {
   // `this` is held by whoever holds the promise, here and below.
-  return nextStretch().then([this]() { return std::move(outcomes); });
+  kj::Promise<void> asked = makeRoot ? askForRootMode() : kj::Promise<void>(kj::READY_NOW);
+  return asked.then([this]() { return nextStretch(); }).then([this]() { return std::move(outcomes); });
+}
+
+// What is private here is not to be open to others there.
+kj::Promise<void> RemoteApply::askForRootMode() {
+  return from.stat("").then([this](Result<std::optional<Node>>&& root) {
+    if (root.ok() && *root && (*root)->type == EntryType::DIRECTORY) rootMode = (*root)->mode;
+  });
 }
 
 // Whether the operation can be sent before what comes earlier in the stretch has been answered.
@@ -92,7 +100,7 @@ kj::Promise<void> RemoteApply::nextStretch() {
   touched.clear();
   nextUpload = 0;
   auto batch = kj::heap<RemoteBatch>(place, from, options, stamps);
-  if (std::exchange(makeRoot, false)) batch->makeRoot();
+  if (std::exchange(makeRoot, false)) batch->makeRoot(rootMode);
   for (; next < operations.size() && fits(operations[next]); ++next) {
     if (operations[next].kind == Kind::AGREE || operations[next].kind == Kind::FORGET) {
       outcomes[next] = Replica::Done{operations[next].expected, {}, {}};

@@ -28,6 +28,7 @@ class RemoteApply {
   const Replica::ApplyOptions options;
   RemoteStamps& stamps;
   bool makeRoot;
+  std::optional<uint32_t> rootMode;
   std::function<void(const Operation&, const Replica::Done&)> onDone;
 
   Outcomes outcomes;
@@ -40,6 +41,7 @@ class RemoteApply {
   std::set<std::string> touched;  // stamps that will be others after the batch
   size_t nextUpload = 0;
 
+  kj::Promise<void> askForRootMode();
   kj::Promise<void> nextStretch();
   bool fits(const Operation& operation) const;
   void enter(size_t index, RemoteBatch& batch);

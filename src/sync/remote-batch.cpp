@@ -192,6 +192,7 @@ void RemoteBatch::fill(capnp::List<schema::Operation>::Builder list, const std::
     auto root = list[index++].initMakeDirectory();
     root.setPath(rpc::asData(place.folder));
     root.setParents(true);
+    rpc::write(root.initAttributes(), {rootMode, std::nullopt});
     makesRoot = false;
   }
   for (Task* task : group) {

@@ -28,7 +28,10 @@ class RemoteBatch {
   KJ_DISALLOW_COPY(RemoteBatch);
 
   // The folder itself, before everything else.
-  void makeRoot() { makesRoot = true; }
+  void makeRoot(std::optional<uint32_t> mode) {
+    makesRoot = true;
+    rootMode = mode;
+  }
   // The operation has to stay where it is until the end; its result goes there too.
   void add(const Operation& operation, Result<Replica::Done>& result);
   bool isNeeded() const { return makesRoot || !tasks.empty(); }
@@ -59,6 +62,7 @@ class RemoteBatch {
   const Replica::ApplyOptions& options;
   const RemoteStamps& stamps;
   bool makesRoot = false;
+  std::optional<uint32_t> rootMode;
   std::deque<Task> tasks;
   size_t nextToFetch = 0;
   size_t nextToSend = 0;

@@ -1,6 +1,7 @@
 // `capstan sync`: keeps a local folder and one at the server in step, or brings them into step once.
 #include <memory>
 
+#include <capstan/base/path.h>
 #include <capstan/base/text.h>
 #include <capstan/client/cli/command-list.h>
 #include <capstan/client/cli/own-loop.h>
@@ -26,6 +27,12 @@ kj::Promise<int> synchronise(Context& context, const SyncOptions& options, WhenS
   wish.once = options.once;
   wish.dryRun = options.dryRun;
   if (wish.options.local.empty()) return context.usage("the name of the local folder is empty");
+  if (context.operands[1].empty())
+    return context.usage("the name of the folder at the server is empty; / is all of it");
+  if (isReserved(wish.options.remote)) {
+    Error error = errorAt(ErrorCode::INVALID_PATH, wish.options.remote, "", " is the server's own");
+    return context.output.fail(error);
+  }
   auto run = kj::heap<SyncRun>(context, std::move(wish), std::move(whenSignalled));
   auto promise = run->run();
   return promise.attach(kj::mv(run));
