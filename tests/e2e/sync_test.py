@@ -325,6 +325,18 @@ class Continuous(SyncTest):
         outcome = self.end(process)
         self.assertEqual(outcome.status, 130)
 
+    def test_changes_are_noticed_also_after_the_server_was_started_anew(self):
+        self.write(self.here("a"), b"1")
+        process = self.begin("--mode", "two-way", "--interval", "1h")
+        eventually(self.inStep, "the first cycle")
+        self.server.kill()
+        self.server.restart()
+        self.write(self.here("b"), b"2")
+        eventually(self.inStep, "what was written here")
+        self.write(self.there("c"), b"3")
+        eventually(self.inStep, "what was written at the server")
+        self.assertEqual(self.end(process).status, 130)
+
     def test_events_are_json_objects(self):
         self.write(self.here("a"), b"1")
         process = self.spawn("--json", "-v", *self.sync_words(), server=self.server)
