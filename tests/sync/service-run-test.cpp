@@ -44,7 +44,7 @@ TEST_F(ServiceRun, StoppedTwiceAtOnceItStopsOnce) {
   serving.inTime(service->stop());
 }
 
-TEST_F(ServiceRun, StoppedWhileItsStartFailsItOnlyFails) {
+TEST_F(ServiceRun, StoppedDuringItsFirstCycleItIsStopped) {
   std::filesystem::remove(serving.base / "here");
   auto service = newService();
   auto started = service->start();
