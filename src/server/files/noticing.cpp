@@ -275,6 +275,8 @@ void Noticing::lookAt(const TreeChange& change, const struct stat& status, uint6
     // A folder of ours has another version as soon as there is something in it.
     isThatFolder = isKnown && isFolder && found->second.inode == status.st_ino;
     isMoved = isThatFolder && found->second.moved;
+    // Its appearing is seen once: what appears here later may have been given the same inode.
+    if (isThatFolder && change.appeared) found->second.inode = 0;
   }
   if (isMoved && change.appeared) return;
   if (!isSame && !(isThatFolder && change.appeared)) {
