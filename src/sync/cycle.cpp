@@ -398,6 +398,7 @@ void Cycle::Impl::remember() {
 
 CycleReport Cycle::Impl::takeReport() {
   auto report = std::move(pass->report);
+  if (!pass->changedServer) report.run.clear();
   report.duration = static_cast<uint64_t>(std::max<int64_t>(0, options.now() - report.began));
   report.entries = pass->local.entries + pass->remote.entries;
   for (auto& path : pass->local.skipped) report.skipped.push_back(path);

@@ -192,6 +192,7 @@ void Execution::takeOne(size_t index, Done result) {
   auto& operation = operations[index];
   if (!result.ok()) return fail(index, std::move(result).error());
   ++cycle.operationsDone;
+  if (operation.side == Side::REMOTE) pass.changedServer = true;
   countOperation(pass.report, operation, operation.kind == Kind::PUT ? operation.node.size : 0);
   if (operation.kind == Kind::MOVE) noteMove(operation.side, operation);
   setLatest(operation.side, operation.path, result->node);

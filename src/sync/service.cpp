@@ -12,6 +12,7 @@
 #include <capstan/sync/cycle.h>
 #include <capstan/sync/ignore-file.h>
 #include <capstan/sync/local-replica.h>
+#include <capstan/sync/overlap.h>
 #include <capstan/sync/pacer.h>
 #include <capstan/sync/remote-replica.h>
 #include <capstan/sync/service-loop.h>
@@ -88,6 +89,7 @@ struct Service::Impl {
   kj::Own<Cycle> cycle;
   kj::Own<ServiceLoop> loop;
   bool isWatching = false;
+  bool isApart = false;  // the two folders are known not to contain each other
   CycleReport last;
   uint64_t cycles = 0;
 };
@@ -166,9 +168,17 @@ void Service::Impl::makeLoop() {
   loop = kj::heap<ServiceLoop>(timer, std::move(settings), onEvent);
 }
 
-// A state that proves damaged on the way is begun anew, at once and once: then everything is new, and nothing was
-// deleted.
 kj::Promise<CycleReport> Service::Impl::runCycle(Cycle::Request request) {
+  if (!isApart) {
+    return checkOverlap(*client, options.local, options.remote)
+        .then([this, request](Status apart) -> kj::Promise<CycleReport> {
+          if (!apart.ok()) return failedReport(apart.error());
+          isApart = true;
+          return runCycle(request);
+        });
+  }
+  // A state that proves damaged on the way is begun anew, at once and once: then everything is new, and nothing was
+  // deleted.
   auto again = [this, request]() -> kj::Promise<CycleReport> {
     auto status = openState(false);
     if (!status.ok()) return failedReport(status.error());
