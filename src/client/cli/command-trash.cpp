@@ -78,15 +78,21 @@ kj::Promise<int> listRuns(Context& context) {
   });
 }
 
-// The run whose id begins so: notFound, or invalidArgument where there are several.
-kj::Promise<Result<std::string>> findRun(Context& context, std::string prefix) {
-  return context.client().runs().then([prefix](Result<std::vector<Run>> runs) -> Result<std::string> {
+// The run whose id begins so: notFound, or invalidArgument where there are several. `onFound` hears of it too.
+kj::Promise<Result<std::string>> findRun(Context& context, std::string prefix,
+                                         std::function<void(const Run&)> onFound = {}) {
+  return context.client().runs().then([prefix, onFound](Result<std::vector<Run>> runs) -> Result<std::string> {
     if (!runs.ok()) return runs.error();
     std::vector<std::string> found;
     for (auto& run : *runs) {
       if (!prefix.empty() && toHex(run.id).starts_with(prefix)) found.push_back(run.id);
     }
-    if (found.size() == 1) return found[0];
+    if (found.size() == 1) {
+      for (auto& run : *runs) {
+        if (onFound && run.id == found[0]) onFound(run);
+      }
+      return found[0];
+    }
     std::string shown = escapeForTerminal(prefix);
     if (found.empty()) {
       return Error{ErrorCode::NOT_FOUND, "the trash has no run " + shown + "; capstan runs tells which there are", {}};
@@ -96,6 +102,8 @@ kj::Promise<Result<std::string>> findRun(Context& context, std::string prefix) {
                  {}};
   });
 }
+
+constexpr size_t FAILURES_SHOWN = 20;  // one line each, without -v
 
 struct Undoing {
   std::string run;
@@ -132,9 +140,14 @@ int showUndone(Context& context, const Undoing& undoing, const client::UndoSumma
                     ? "nothing was undone"
                     : count + " undone; capstan undo " + toHex(summary.run).substr(0, 12) + " takes that back");
   }
-  for (auto& failure : summary.failures) output.fail(failure);
-  if (summary.failed > summary.failures.size()) {
-    output.note("and " + std::to_string(summary.failed - summary.failures.size()) + " more that were left as they are");
+  size_t told = 0;
+  for (auto& failure : summary.failures) {
+    if (told == FAILURES_SHOWN && !output.verbose()) break;
+    output.fail(failure);
+    ++told;
+  }
+  if (summary.failed > told) {
+    output.note("and " + std::to_string(summary.failed - told) + " more that were left as they are");
   }
   if (summary.failed == 0) return DONE;
   return PARTLY_DONE;
@@ -142,7 +155,12 @@ int showUndone(Context& context, const Undoing& undoing, const client::UndoSumma
 
 kj::Promise<int> undo(Context& context) {
   auto undoing = std::make_shared<Undoing>();
-  return findRun(context, context.operands[0])
+  auto onFound = [&context](const Run& run) {
+    if (run.undoneBy.empty()) return;
+    std::string by = toHex(run.undoneBy).substr(0, 12);
+    context.output.note("this run was undone before, by " + by + "; capstan undo " + by + " takes that back");
+  };
+  return findRun(context, context.operands[0], onFound)
       .then([&context, undoing](Result<std::string> run) -> kj::Promise<Status> {
         if (!run.ok()) return Status(run.error());
         undoing->run = *run;
