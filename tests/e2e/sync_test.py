@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import time
 import unittest
 
 from harness import Proxy, eventually, main
@@ -384,6 +385,40 @@ class Words(SyncTest):
 
     def test_conflicts_of_a_folder_that_is_unknown_are_not_found(self):
         self.fails(9, "not-found", "conflicts", "here")
+
+    def test_a_folder_is_not_kept_in_step_with_itself_or_what_is_in_it(self):
+        os.makedirs(self.there("inner"))
+        for local, remote in ((self.there(), "there"), (self.there(), "there/inner"), (self.there("inner"), "there"),
+                              (self.server.path(), "copy")):
+            self.fails(1, "invalid-path", *self.sync_words("--once", local=local, remote=remote), server=self.server)
+            self.fails(1, "invalid-path", *self.sync_words(local=local, remote=remote), server=self.server)
+
+    def test_an_empty_or_reserved_name_at_the_server_is_refused(self):
+        self.fails(2, "usage", *self.sync_words("--once", remote=""), server=self.server)
+        self.fails(1, "invalid-path", *self.sync_words("--once", remote=".capstan/staging"), server=self.server)
+
+    def test_what_is_private_here_is_private_there(self):
+        self.write(self.here("secret"), b"s")
+        os.chmod(self.here(), 0o700)
+        self.once()
+        self.assertEqual(os.stat(self.there()).st_mode & 0o777, 0o700)
+
+    def test_checksum_reads_what_was_agreed_upon_unread(self):
+        for place, content in ((self.here("f"), b"here"), (self.there("f"), b"gone")):
+            self.write(place, content)
+            os.utime(place, ns=(0, 1_500_000_000))
+        eventually(lambda: os.stat(self.here("f")).st_ctime < time.time() - 0.1, "the times are old")
+        self.once()
+        self.once("--checksum")
+        self.assertInStep()
+
+    def test_a_folder_that_was_emptied_at_the_server_is_filled_again(self):
+        self.fill(self.here())
+        self.once()
+        shutil.rmtree(self.there())
+        os.mkdir(self.there())
+        self.once()
+        self.assertInStep()
 
     def test_bandwidth_is_limited(self):
         self.write(self.here("a"), os.urandom(1 << 20))
