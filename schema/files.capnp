@@ -171,9 +171,10 @@ interface FileStore {
       -> (outcome :Outcome, subscription :Subscription, cursor :Cursor, means :WatchMeans);
   # From now on, `watcher` is told of what changes below the tree, by whomever, until the subscription is dropped or
   # the connection ends. `since`: first of what has changed since that cursor; empty: of nothing that was before. A
-  # cursor that the server does not know any more (it remembers some 100,000 changes, and none of those before its own
-  # start) is answered by a first notice `overflow`: list again. `cursor` is where the watching begins: everything that
-  # was changed before this call was sent is either before it, or in a notice. Errors: notFound, limit, denied.
+  # cursor that the server does not know any more (it remembers some 100,000 changes, none of those before its own start,
+  # and nothing of a time in which nobody had watched for a day) is answered by a first notice `overflow`: list again.
+  # `cursor` is where the watching begins: everything that was changed before this call was sent is either before it, or
+  # in a notice. Errors: notFound, limit, denied.
 
   trash @13 () -> (outcome :Outcome, trash :Trash);
   # What batches have displaced. Returns at once.
