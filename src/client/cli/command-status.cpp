@@ -4,6 +4,7 @@
 
 #include <capnp/message.h>
 #include <capstan/base/text.h>
+#include <capstan/base/tree-watcher.h>
 #include <capstan/client/cli/command-list.h>
 #include <capstan/client/cli/context.h>
 #include <capstan/client/cli/json.h>
@@ -71,6 +72,9 @@ std::string statusAsJson(schema::Status::Reader status) {
       .field("computations", status.getComputations())
       .field("values", status.getValues())
       .field("valueBytes", status.getValueBytes())
+      .field("subscriptions", status.getSubscriptions())
+      .field("watch", nameOf(static_cast<WatchMethod>(status.getWatch().getMethod())))
+      .field("trashBytes", status.getTrashBytes())
       .endObject();
   return json.text();
 }
@@ -115,6 +119,13 @@ std::string statusForPeople(schema::Status::Reader status, const std::string& se
                           number(status.getComputations()) + " other computations, " + number(status.getValues()) +
                           " values of " + formatSize(status.getValueBytes()) + " held");
   }
+  auto method = static_cast<WatchMethod>(status.getWatch().getMethod());
+  if (method != WatchMethod::UNSET) {
+    uint32_t watchers = status.getSubscriptions();
+    line("watching", number(watchers) + (watchers == 1 ? " client hears" : " clients hear") +
+                         " of changes; those by other programs are noticed by " + std::string(nameOf(method)));
+  }
+  if (status.getTrashBytes() > 0) line("trash", formatSize(status.getTrashBytes()) + "; capstan runs tells of what");
   line("memory", formatSize(status.getResidentMemory()));
   return out;
 }
