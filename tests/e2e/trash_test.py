@@ -126,7 +126,7 @@ class Runs(TrashTest):
         ids = [item["id"] for item in self.runs()]
         common = os.path.commonprefix(ids)
         if common:
-            self.fails(2, "invalid-argument", "undo", common, server=self.server)
+            self.fails(1, "invalid-argument", "undo", common, server=self.server)
 
     def test_emptying_keeps_what_is_younger(self):
         run, _ = self.overwrite_and_remove()
