@@ -4,7 +4,8 @@
 add_library(capstan-options INTERFACE)
 # g++ 12 falsely calls members of a std::variant "maybe uninitialized" wherever a Result passes through a kj::Maybe,
 # and sees overlapping copies in std::string's operator+ (GCC bug 105329).
-target_compile_options(capstan-options INTERFACE -Wall -Wextra -Wno-maybe-uninitialized -Wno-restrict)
+target_compile_options(capstan-options INTERFACE -Wall -Wextra
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized -Wno-restrict>)
 if(CAPSTAN_SANITIZE)
   target_compile_options(capstan-options INTERFACE -fsanitize=${CAPSTAN_SANITIZE} -fno-omit-frame-pointer)
   if(CAPSTAN_SANITIZE MATCHES undefined)
@@ -14,6 +15,10 @@ if(CAPSTAN_SANITIZE)
       -fno-sanitize=vptr,null,alignment,object-size)
   endif()
   target_link_options(capstan-options INTERFACE -fsanitize=${CAPSTAN_SANITIZE})
+endif()
+if(CAPSTAN_FUZZ)
+  # What libFuzzer watches to tell an input that does something new.
+  target_compile_options(capstan-options INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
 function(capstan_library name)
