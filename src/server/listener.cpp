@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <memory>
 
@@ -56,13 +57,17 @@ rpc::Address addressOf(const sockaddr* raw, socklen_t size) {
   return result;
 }
 
+// `numeric` is what `wanted` stands for.
+Status checkReach(const rpc::Address& wanted, const rpc::Address& numeric, bool insecure) {
+  if (numeric.isLoopback() || insecure) return okStatus();
+  return cannotListen(wanted,
+                      "other machines could reach it, and this version has no TLS: whoever can read the network "
+                      "would see tokens and files. Say --insecure if the network is trusted");
+}
+
 Result<Listener> bindTcp(const rpc::Address& wanted, const addrinfo& info, bool insecure) {
-  rpc::Address numeric = addressOf(info.ai_addr, info.ai_addrlen);
-  if (!numeric.isLoopback() && !insecure) {
-    return cannotListen(wanted,
-                        "other machines could reach it, and this version has no TLS: whoever can read the network "
-                        "would see tokens and files. Say --insecure if the network is trusted");
-  }
+  auto allowed = checkReach(wanted, addressOf(info.ai_addr, info.ai_addrlen), insecure);
+  if (!allowed.ok()) return allowed.error();
   kj::AutoCloseFd fd(socket(info.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (fd.get() < 0) return cannotListen(wanted, errno);
   int one = 1;
@@ -158,9 +163,9 @@ Result<std::vector<Listener>> listenOnUnix(const rpc::Address& address) {
 
 }  // namespace
 
-Listener::Listener(kj::AutoCloseFd fd, rpc::Address address) : fd(kj::mv(fd)), bound(std::move(address)) {
+Listener::Listener(kj::AutoCloseFd fd, rpc::Address address, FileIs file) : fd(kj::mv(fd)), bound(std::move(address)) {
   struct stat status;
-  if (bound.kind == rpc::Address::Kind::UNIX && lstat(bound.path.c_str(), &status) == 0) {
+  if (file == FileIs::OURS && bound.kind == rpc::Address::Kind::UNIX && lstat(bound.path.c_str(), &status) == 0) {
     device = status.st_dev;
     inode = status.st_ino;
   }
@@ -188,6 +193,51 @@ Status ensureOwnFolder(const std::string& folder) {
 
 Result<std::vector<Listener>> listenOn(const rpc::Address& address, bool insecure) {
   return address.kind == rpc::Address::Kind::UNIX ? listenOnUnix(address) : listenOnTcp(address, insecure);
+}
+
+namespace {
+
+int optionOf(int fd, int option) {
+  int value = -1;
+  socklen_t size = sizeof(value);
+  return getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
+}
+
+// An abstract name, which is no path, is shown with an '@' for its NUL.
+rpc::Address unixAddressOf(const sockaddr_un& raw, socklen_t size) {
+  rpc::Address address{.kind = rpc::Address::Kind::UNIX, .host = {}, .port = 0, .path = {}};
+  size_t length = size > offsetof(sockaddr_un, sun_path) ? size - offsetof(sockaddr_un, sun_path) : 0;
+  bool isAbstract = length > 0 && raw.sun_path[0] == '\0';
+  address.path = isAbstract ? "@" + std::string(raw.sun_path + 1, length - 1)
+                            : std::string(raw.sun_path, strnlen(raw.sun_path, length));
+  return address;
+}
+
+}  // namespace
+
+Result<Listener> inherit(kj::AutoCloseFd fd, const std::string& name, bool insecure) {
+  auto refuse = [&](std::string_view reason) {
+    return Error{ErrorCode::INVALID_ARGUMENT,
+                 "cannot listen on " + escapeForTerminal(name) + ", which was handed over: " + std::string(reason),
+                 {}};
+  };
+  sockaddr_storage raw{};
+  socklen_t size = sizeof(raw);
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&raw), &size) < 0)
+    return refuse(errno == EBADF ? "there is no such descriptor" : "it is no socket");
+  bool isUnix = raw.ss_family == AF_UNIX;
+  if (!isUnix && raw.ss_family != AF_INET && raw.ss_family != AF_INET6)
+    return refuse("it is neither a Unix nor a TCP socket");
+  if (optionOf(fd, SO_TYPE) != SOCK_STREAM) return refuse("it is no stream socket (write ListenStream=)");
+  if (optionOf(fd, SO_ACCEPTCONN) != 1)
+    return refuse("it is not listening; one that is one connection already comes from Accept=yes, which has to be no");
+  rpc::Address address = isUnix ? unixAddressOf(reinterpret_cast<sockaddr_un&>(raw), size)
+                                : addressOf(reinterpret_cast<sockaddr*>(&raw), size);
+  auto allowed = checkReach(address, address, insecure);
+  if (!allowed.ok()) return allowed.error();
+  if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+    return refuse(strerror(errno));
+  return Listener(kj::mv(fd), std::move(address), Listener::FileIs::OF_OTHERS);
 }
 
 PeerIdentity identifyPeer(int fd) {

@@ -17,7 +17,8 @@ namespace capstan::server {
 // the one that was bound.
 class Listener {
  public:
-  Listener(kj::AutoCloseFd fd, rpc::Address address);
+  enum class FileIs { OURS, OF_OTHERS };  // what is others' is never removed
+  Listener(kj::AutoCloseFd fd, rpc::Address address, FileIs file = FileIs::OURS);
   ~Listener();
   Listener(Listener&& other) noexcept = default;
 
@@ -37,6 +38,11 @@ class Listener {
 // addresses that are not loopback. The file of a Unix socket nobody answers on is replaced; its mode is 0600. The
 // folder of the default socket is made, and has to belong to this user.
 Result<std::vector<Listener>> listenOn(const rpc::Address& address, bool insecure);
+
+// Takes over a socket that another program has bound, a service manager say, under the same rules. Its file, if it has
+// one, stays. Errors: it is no socket, none that listens for streams, not of this machine's kind, or not allowed.
+// `name` is for sentences: "socket 3 (capstan.socket)". The descriptor is closed in any case.
+Result<Listener> inherit(kj::AutoCloseFd fd, const std::string& name, bool insecure);
 
 // Makes a folder that only this user may enter, or checks that it is one: for the default socket where there is no
 // runtime folder, in /tmp, where others may have made it first. `denied` if it is somebody else's, a symlink, or open.

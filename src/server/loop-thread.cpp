@@ -213,4 +213,8 @@ kj::Promise<void> LoopThread::beginDrain() {
   return executor->executeAsync([this]() { loop->beginDrain(); });
 }
 
+kj::Promise<void> LoopThread::takeTurn() {
+  return executor->executeAsync([]() {});
+}
+
 }  // namespace capstan::server

@@ -27,6 +27,9 @@ class LoopThread {
   // Lets every connection answer shuttingDown to new work. Resolves when they do.
   kj::Promise<void> beginDrain();
 
+  // Resolves when the loop has taken a turn: it is not stuck.
+  kj::Promise<void> takeTurn();
+
   // Connections on this loop, those on their way to it included.
   uint32_t load() const { return connections.load(std::memory_order_relaxed); }
 

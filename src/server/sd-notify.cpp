@@ -2,7 +2,9 @@
 
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
+#include <charconv>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
@@ -24,6 +26,22 @@ void notifySystemd(std::string_view state) {
   if (fd.get() < 0) return;
   sendto(fd, state.data(), state.size(), MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&address),
          socklen_t(offsetof(sockaddr_un, sun_path) + length));
+}
+
+std::optional<uint64_t> watchdogInterval() {
+  constexpr uint64_t MAX_MICROSECONDS = UINT64_MAX / 1000;
+  auto numberIn = [](const char* variable) -> std::optional<uint64_t> {
+    const char* text = getenv(variable);
+    if (text == nullptr) return std::nullopt;
+    const char* end = text + strlen(text);
+    uint64_t number = 0;
+    auto [stop, problem] = std::from_chars(text, end, number);
+    return problem == std::errc() && stop == end ? std::optional(number) : std::nullopt;
+  };
+  auto timeout = numberIn("WATCHDOG_USEC");
+  if (!timeout || *timeout == 0 || *timeout > MAX_MICROSECONDS) return std::nullopt;
+  if (getenv("WATCHDOG_PID") != nullptr && numberIn("WATCHDOG_PID") != uint64_t(getpid())) return std::nullopt;
+  return *timeout * 1000 / 2;
 }
 
 }  // namespace capstan::server

@@ -88,6 +88,12 @@ class ServerImpl final : public Server {
     return kj::joinPromises(begun.releaseAsArray()).then([this]() { return whenQuiet(); }).exclusiveJoin(kj::mv(grace));
   }
 
+  kj::Promise<void> heartbeat() override {
+    kj::Vector<kj::Promise<void>> turns;
+    for (auto& loop : loops) turns.add(loop->takeTurn());
+    return kj::joinPromises(turns.releaseAsArray());
+  }
+
   Activity activity() const override {
     auto held = state->registry.held();
     return {state->registry.open(), held.uploads, held.downloads};
@@ -116,6 +122,8 @@ class ServerImpl final : public Server {
 }  // namespace
 
 Result<std::unique_ptr<Server>> Server::start(ServerOptions options, kj::UnixEventPort& port, kj::Timer& timer) {
+  std::vector<kj::AutoCloseFd> inherited;
+  for (const InheritedSocket& each : options.inherited) inherited.emplace_back(each.fd);
   auto usable = checkRoot(options.root);
   if (usable.ok()) usable = checkState(options.root, options.stateFolder);
   if (!usable.ok()) return usable.error();
@@ -129,6 +137,11 @@ Result<std::unique_ptr<Server>> Server::start(ServerOptions options, kj::UnixEve
     auto bound = listenOn(address, options.insecure);
     if (!bound.ok()) return bound.error();
     for (Listener& listener : *bound) listeners.push_back(std::move(listener));
+  }
+  for (size_t i = 0; i < inherited.size(); ++i) {
+    auto taken = inherit(kj::mv(inherited[i]), options.inherited[i].name, options.insecure);
+    if (!taken.ok()) return taken.error();
+    listeners.push_back(std::move(*taken));
   }
 
   auto state = std::make_unique<ServerState>(std::move(options), std::move(*token));

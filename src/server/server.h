@@ -18,10 +18,18 @@ namespace capstan::server {
 
 enum class Authentication { NONE, TOKEN };
 
+// A listening socket that another program has bound (server/sd-listen.h).
+struct InheritedSocket {
+  int fd;
+  std::string name;  // for sentences
+};
+
 struct ServerOptions {
   std::string root;                  // the folder to serve; must exist
   std::string stateFolder;           // made if missing, mode 0700
   std::vector<rpc::Address> listen;  // port 0 picks one
+  // Listening sockets that the process was given; they are the server's from start() on, whatever that answers.
+  std::vector<InheritedSocket> inherited;
   Authentication authentication = Authentication::TOKEN;
   bool insecure = false;  // allow addresses that are not loopback, without TLS
   unsigned threads = 0;   // event loops; 0: one per core
@@ -46,13 +54,17 @@ class Server {
   // Ends all connections at once and joins the threads.
   virtual ~Server() noexcept(false) = default;
 
-  // The bound addresses, with the real ports, in the order of ServerOptions.listen.
+  // The bound addresses, with the real ports, in the order of ServerOptions.listen, then those of
+  // ServerOptions.inherited.
   virtual const std::vector<rpc::Address>& addresses() const = 0;
   virtual const std::string& ownerTokenFile() const = 0;
 
   // Stops accepting; new work answers shuttingDown. Resolves when no transfer and no commit is open any more, or after
   // ServerOptions.drainGrace. Connections stay open until the server is destroyed. At most once.
   virtual kj::Promise<void> drain() = 0;
+
+  // Resolves when all event loops have taken a turn since: none is stuck.
+  virtual kj::Promise<void> heartbeat() = 0;
 
   // Connections, uploads and downloads that are open now.
   struct Activity {

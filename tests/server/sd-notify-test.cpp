@@ -60,5 +60,25 @@ TEST(SdNotify, IsOfNoConsequenceWhereNobodyListens) {
   }
 }
 
+TEST(SdNotify, TellsHalfTheTimeAfterWhichTheServiceIsTakenForDead) {
+  unsetenv("WATCHDOG_USEC");
+  EXPECT_EQ(watchdogInterval(), std::nullopt);
+  Variable timeout("WATCHDOG_USEC", "30000000");
+  EXPECT_EQ(watchdogInterval(), 15'000'000'000u);
+  {
+    Variable process("WATCHDOG_PID", std::to_string(getpid()));
+    EXPECT_EQ(watchdogInterval(), 15'000'000'000u);
+  }
+  Variable another("WATCHDOG_PID", std::to_string(getppid()));
+  EXPECT_EQ(watchdogInterval(), std::nullopt);
+}
+
+TEST(SdNotify, KnowsOfNoWatchdogWhereTheTimeIsNone) {
+  for (auto& text : {"", "0", "-1", "1s", "18446744073709551615"}) {
+    Variable timeout("WATCHDOG_USEC", text);
+    EXPECT_EQ(watchdogInterval(), std::nullopt) << text;
+  }
+}
+
 }  // namespace
 }  // namespace capstan::server

@@ -19,6 +19,7 @@
 #include <capstan/client/cli/output.h>
 #include <capstan/rpc/address.h>
 #include <capstan/rpc/event-loop.h>
+#include <capstan/server/sd-listen.h>
 #include <capstan/server/sd-notify.h>
 #include <capstan/server/server.h>
 
@@ -29,9 +30,10 @@ namespace {
 constexpr uint64_t MAX_THREADS = 256;
 constexpr int ENDING_SIGNALS[] = {SIGTERM, SIGINT, SIGHUP};
 
-Result<std::vector<rpc::Address>> addressesToListenOn(const std::vector<std::string>& written) {
+// `otherwise`: whether those that nobody has asked for are wanted where none is written.
+Result<std::vector<rpc::Address>> addressesToListenOn(const std::vector<std::string>& written, bool otherwise) {
   std::vector<rpc::Address> addresses;
-  if (written.empty()) {
+  if (written.empty() && otherwise) {
     addresses.push_back({.kind = rpc::Address::Kind::UNIX, .host = {}, .port = 0, .path = defaultSocketPath()});
     addresses.push_back({.kind = rpc::Address::Kind::TCP, .host = "127.0.0.1", .port = DEFAULT_PORT, .path = {}});
   }
@@ -73,7 +75,8 @@ void greet(const ServeOptions& options, const std::string& root, bool withToken,
   // `./run` says that it is what a newcomer can type: there is no `capstan` in the path yet.
   const char* typed = getenv("CAPSTAN_COMMAND");
   std::string command = typed != nullptr ? escapeForTerminal(typed) : "capstan";
-  if (!options.listen.empty()) command += " --server " + escapeForTerminal(server.addresses()[0].toString());
+  if (server.addresses()[0].toString() != "unix:" + defaultSocketPath())
+    command += " --server " + escapeForTerminal(server.addresses()[0].toString());
   text += "In another terminal:\n";
   for (const char* example : {"put FILE docs/", "ls -l docs", "shell"}) text += "  " + command + " " + example + "\n";
   text += "End with Ctrl-C.\n";
@@ -84,6 +87,16 @@ kj::Promise<siginfo_t> whenSignalled(kj::UnixEventPort& port) {
   kj::Promise<siginfo_t> any = kj::NEVER_DONE;
   for (int each : ENDING_SIGNALS) any = any.exclusiveJoin(port.onSignal(each));
   return any;
+}
+
+// Tells systemd's watchdog that the server is alive, for as long as all its loops take their turns.
+kj::Promise<void> feedWatchdog(server::Server& server, kj::Timer& timer, kj::Duration pause) {
+  return server.heartbeat()
+      .then([&timer, pause]() {
+        server::notifySystemd("WATCHDOG=1");
+        return timer.afterDelay(pause);
+      })
+      .then([&server, &timer, pause]() { return feedWatchdog(server, timer, pause); });
 }
 
 // Drains; a second signal ends the process at once, without a destructor: everything on disk is made for that.
@@ -120,7 +133,9 @@ Result<T> oneOf(const std::optional<std::string>& text, T otherwise, std::string
 
 Result<server::ServerOptions> translated(const ServeOptions& options) {
   server::ServerOptions result;
-  auto addresses = addressesToListenOn(options.listen);
+  auto inherited = server::takeSocketsFromSystemd();
+  if (!inherited.ok()) return inherited.error();
+  auto addresses = addressesToListenOn(options.listen, inherited->empty());
   if (!addresses.ok()) return addresses.error();
   auto policy = oneOf(options.cachePolicy, server::files::CachePolicy::FIFO, "--cache-policy",
                       {{"fifo", server::files::CachePolicy::FIFO}, {"lru", server::files::CachePolicy::LRU}});
@@ -132,6 +147,7 @@ Result<server::ServerOptions> translated(const ServeOptions& options) {
   result.root = options.root.value_or(".");
   result.stateFolder = options.state.value_or(userStateFolder());
   result.listen = std::move(*addresses);
+  result.inherited = std::move(*inherited);
   result.authentication = *authentication;
   result.insecure = options.insecure;
   result.threads = unsigned(std::min<uint64_t>(options.threads.value_or(0), MAX_THREADS));
@@ -170,6 +186,11 @@ Result<int> run(const ServeOptions& options) {
   if (!told.ok()) return told.error();
   greet(options, root, withToken, **server);
   server::notifySystemd("READY=1\nSTATUS=Serving");
+  kj::Promise<void> watchdog = kj::NEVER_DONE;
+  if (auto interval = server::watchdogInterval()) {
+    watchdog =
+        feedWatchdog(**server, io.provider->getTimer(), int64_t(*interval) * kj::NANOSECONDS).eagerlyEvaluate(nullptr);
+  }
 
   auto signal = whenSignalled(io.unixEventPort).wait(io.waitScope);
   return drain(**server, ready, io, signal.si_signo);
