@@ -77,7 +77,13 @@ class SyncTest(EndToEnd):
         return outcome
 
     def assertInStep(self, here=None, there=None):
-        self.assertEqual(snapshot(here or self.here()), snapshot(there or self.there()))
+        """Fails with the paths that differ: (here, there), each as much of it as people can read."""
+        local, remote = snapshot(here or self.here()), snapshot(there or self.there())
+
+        def short(entry):
+            return entry and tuple(part[:20] if isinstance(part, bytes) else part for part in entry)
+        self.assertEqual({path: (short(local.get(path)), short(remote.get(path)))
+                          for path in sorted({*local, *remote}) if local.get(path) != remote.get(path)}, {})
 
     def inStep(self, here=None, there=None):
         try:

@@ -1,6 +1,8 @@
 // Cycles over two folders that exist only in memory, where nothing goes wrong but what a test wants to.
 #pragma once
 
+#include <stdexcept>
+
 #include <gtest/gtest.h>
 
 #include <capstan/sync/cycle.h>
@@ -41,6 +43,14 @@ class CycleTest : public testing::Test, public sim::Scheduler {
   }
 
   CycleReport run(bool whole = false) { return cycle->run({whole, false}).wait(waitScope); }
+  // A process that is killed when all of its first slice was carried out, and nothing of it is recorded.
+  void killInRun(Mode mode) {
+    begin(mode);
+    local->beforeAnswer = remote->beforeAnswer = []() { throw std::runtime_error("killed"); };
+    EXPECT_TRUE(run().error);
+    letTimePass();
+    begin(mode);
+  }
   CycleReport dryRun() { return cycle->run({true, true}).wait(waitScope); }
   std::string explain(const std::string& path) {
     auto text = cycle->explain(path).wait(waitScope);

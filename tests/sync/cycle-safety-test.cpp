@@ -271,5 +271,57 @@ TEST_F(CycleTest, ANumberOfDeletionsIsAcceptedOnce) {
   EXPECT_TRUE(run().stop);
 }
 
+// A run that is killed after it has placed something, and before it has recorded that: nothing is agreed about it, but
+// it came after both were in step, and the target of a mirror keeps nothing that has come since.
+TEST_F(CycleTest, WhatAKilledRunHasPlacedAndNotRecordedGoesWithWhatItCameFrom) {
+  for (Mode mode : {Mode::PUSH, Mode::PULL}) {
+    auto& from = mode == Mode::PUSH ? here : there;
+    auto& to = mode == Mode::PUSH ? there : here;
+    for (const char* name : {"a", "b", "c"}) write(from, name, name);
+    settle(mode);
+    write(from, "placed", "1");
+    killInRun(mode);
+    ASSERT_NE(to.find("placed"), nullptr);
+    ASSERT_FALSE(state->find("placed"));
+    remove(from, "placed");
+    begin(mode);
+    EXPECT_FALSE(run().stop) << nameOf(mode);
+    EXPECT_EQ(tree(to), "a=a b=b c=c") << nameOf(mode);
+  }
+}
+
+// Without an agreement nobody can tell it from something that a user has made.
+TEST_F(CycleTest, WhatAKilledTwoWayRunHasPlacedAndNotRecordedComesBack) {
+  for (const char* name : {"a", "b", "c"}) write(here, name, name);
+  settle(Mode::TWO_WAY);
+  write(there, "placed", "1");
+  killInRun(Mode::TWO_WAY);
+  ASSERT_NE(here.find("placed"), nullptr);
+  ASSERT_FALSE(state->find("placed"));
+  remove(there, "placed");
+  begin(Mode::TWO_WAY);
+  EXPECT_FALSE(run().stop);
+  EXPECT_EQ(tree(there), "a=a b=b c=c placed=1");
+  EXPECT_EQ(tree(here), tree(there));
+}
+
+// Before the first run was complete nobody knows what was there before it.
+TEST_F(CycleTest, WhatAKilledFirstRunHasPlacedAndNotRecordedStaysAndIsTold) {
+  for (const char* name : {"a", "b", "c"}) write(there, name, name);
+  killInRun(Mode::PULL);
+  ASSERT_EQ(tree(here), "a=a b=b c=c");
+  ASSERT_EQ(state->count(), 0u);
+  remove(there, "c");
+  begin(Mode::PULL);
+  auto report = run();
+  ASSERT_TRUE(report.stop);
+  EXPECT_EQ(report.stop->deletions, 1u);
+  EXPECT_FALSE(report.stop->wholly);
+  EXPECT_EQ(tree(here), "a=a b=b c=c");
+  begin(Mode::PULL, 1);
+  run();
+  EXPECT_EQ(tree(here), "a=a b=b");
+}
+
 }  // namespace
 }  // namespace capstan::sync
