@@ -1,11 +1,17 @@
 """The server as systemd runs it: sockets that are handed over, the watchdog, and the units in packaging/systemd."""
 
 import os
+import re
+import shutil
 import signal
 import socket
 import stat
+import subprocess
 
-from harness import CAPSTAN, EndToEnd, eventually, main
+from harness import CAPSTAN, EndToEnd, Server, eventually, main
+
+UNITS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "packaging", "systemd")
+WORST_EXPOSURE = {"system": 10, "user": 66}  # tenths, as `systemd-analyze security --threshold` has them
 
 
 class Given(EndToEnd):
@@ -178,6 +184,104 @@ class Watchdog(Given):
             except BlockingIOError:
                 break
         self.assertEqual([each for each in said if "WATCHDOG" in each], [])
+
+
+class Units(EndToEnd):
+    """What is in packaging/systemd, with the tools that systemd brings for that."""
+
+    def units(self, kind):
+        folder = self.local(kind)
+        os.mkdir(folder)
+        shutil.copy(os.path.join(UNITS, kind, "capstan.socket"), folder)
+        with open(os.path.join(UNITS, kind, "capstan.service.in")) as template:
+            text = template.read().replace("@CAPSTAN_PROGRAM@", CAPSTAN)
+        with open(os.path.join(folder, "capstan.service"), "w") as unit:
+            unit.write(text)
+        return [os.path.join(folder, "capstan." + suffix) for suffix in ("service", "socket")]
+
+    def settings(self, kind, name):
+        with open(self.units(kind)[0]) as unit:
+            return re.findall(r"(?m)^%s=(.*)$" % name, unit.read())
+
+    def analyze(self, *arguments):
+        if not shutil.which("systemd-analyze"):
+            self.skipTest("there is no systemd-analyze on this machine")
+        return subprocess.run(["systemd-analyze", "--no-pager", *arguments], env=self.environment,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def test_systemd_understands_every_line_of_them(self):
+        for kind in ("system", "user"):
+            with self.subTest(kind):
+                told = self.analyze("--" + kind, "verify", "--man=no", *self.units(kind))
+                self.assertEqual((told.returncode, told.stdout), (0, ""))
+
+    def test_they_expose_no_more_than_they_have_to(self):
+        for kind, worst in WORST_EXPOSURE.items():
+            with self.subTest(kind):
+                told = self.analyze("security", "--offline=yes", "--threshold=%d" % worst, self.units(kind)[0])
+                print(told.stdout.strip().splitlines()[-1])
+                self.assertEqual(told.returncode, 0, told.stdout)
+
+    def group(self, name):
+        calls = set()
+        for word in re.findall(r"(?m)^    (\S+)", self.analyze("syscall-filter", name).stdout):
+            calls |= self.group(word) if word.startswith("@") else {word} - {"#"}
+        return calls
+
+    def allowed_calls(self):
+        allowed = set()
+        for line in self.settings("system", "SystemCallFilter"):
+            named = set()
+            for word in line.lstrip("~").split():
+                named |= self.group(word) if word.startswith("@") else {word}
+            allowed = allowed - named if line.startswith("~") else allowed | named
+        return allowed
+
+    def test_the_system_calls_that_they_allow_are_enough(self):
+        allowed = self.allowed_calls()
+        self.assertLessEqual({"openat2", "renameat2", "inotify_add_watch", "statx", "syncfs"}, allowed)
+        # Only root tries these: the server, for which inotify has to do then, and SQLite, which gives files away.
+        refused = "fanotify_init,fanotify_mark,open_by_handle_at,fchown"
+        self.assertTrue(allowed.isdisjoint(refused.split(",")), "the server finds them refused")
+        log = self.local("calls")
+        server = Server(self, wrapper=["strace", "-f", "-qq", "-o", log, "-e", "inject=%s:error=EPERM" % refused])
+        watch = self.spawn("-v", "watch", "--count", "1", "inbox", server=server)
+        watch.stderr.readline()  # it has begun
+        self.make("folder/a", b"content" * 100000)
+        self.ok("put", "-r", "folder", "inbox", server=server)
+        self.assertEqual(watch.wait(timeout=60), 0)
+        watch.communicate()
+        self.make("folder/b", b"more")
+        self.ok("sync", "--once", "folder", "inbox", server=server)
+        self.ok("get", "-r", "inbox", "back", server=server)
+        self.ok("put", self.make("lines", b"b\na\n"), "lines", server=server)
+        job = self.ok("sort", "--file", "lines", "-o", "sorted", "--async", server=server).text.strip()
+        self.ok("job", "wait", job, server=server)
+        self.assertEqual(server.read("sorted"), b"a\nb\n")
+        self.ok("rm", "-r", "inbox", server=server)
+        status = self.ok("--json", "status", server=server).json
+        self.assertEqual(status["watch"], "inotify")
+        os.kill(status["pid"], signal.SIGTERM)  # strace does not pass it on
+        server.wait()
+        with open(log, errors="replace") as lines:
+            calls = re.findall(r"(?m)^\d+ +(\w+)\((.*)$", lines.read())
+        made = {name for name, _ in calls}
+        self.assertIn("renameat2", made)
+        self.assertEqual(made - allowed - set(refused.split(",")), set())
+        both = [rest for name, rest in calls if name in ("mmap", "mprotect") and "PROT_WRITE|PROT_EXEC" in rest]
+        self.assertEqual(both, [], "memory that is written to and run, against MemoryDenyWriteExecute=")
+
+    def test_they_are_installed_with_the_place_of_the_program(self):
+        prefix = self.local("prefix")
+        build = os.path.dirname(os.path.realpath(CAPSTAN))
+        if not os.path.exists(os.path.join(build, "cmake_install.cmake")):
+            self.skipTest("the program is not in the folder that it was built in")
+        subprocess.run(["cmake", "--install", build, "--component", "service", "--prefix", prefix], check=True,
+                       stdout=subprocess.DEVNULL)
+        for folder in ("lib/systemd/system", "share/systemd/user"):
+            with open(os.path.join(prefix, folder, "capstan.service")) as unit:
+                self.assertIn('ExecStart="%s/bin/capstan" serve ' % prefix, unit.read())
+            self.assertTrue(os.path.exists(os.path.join(prefix, folder, "capstan.socket")))
 
 
 if __name__ == "__main__":
