@@ -38,7 +38,7 @@ install(FILES src/client/blocking-client.h src/client/client.h src/client/comput
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/capstan/client COMPONENT development)
 install(FILES src/sync/ignore.h src/sync/node.h src/sync/plan.h src/sync/safety.h src/sync/service.h src/sync/state.h
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/capstan/sync COMPONENT development)
-install(FILES ${CAPSTAN_SCHEMA_HEADERS} schema/common.capnp schema/files.capnp schema/compute.capnp schema/gateway.capnp
+install(FILES ${CAPSTAN_SCHEMA_HEADERS} schema/common.capnp schema/access.capnp schema/files.capnp schema/compute.capnp schema/gateway.capnp
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/capstan/schema COMPONENT development)
 
 configure_package_config_file(cmake/capstanConfig.cmake.in ${PROJECT_BINARY_DIR}/capstanConfig.cmake

@@ -16,6 +16,7 @@ using import "common.capnp".Time;
 using import "common.capnp".Nanoseconds;
 using import "common.capnp".Error;
 using import "common.capnp".Outcome;
+using import "access.capnp".needs;
 using import "files.capnp".Entry;
 using import "files.capnp".File;
 using import "files.capnp".FileStore;
@@ -106,23 +107,24 @@ enum Reduction {
 interface Compute {
   # A place to compute, got from Session.compute(). Calls return at once unless they say otherwise.
 
-  add @0 (operands :List(Operand)) -> (outcome :Outcome, value :Value);
+  add @0 (operands :List(Operand)) -> (outcome :Outcome, value :Value) $needs(compute);
   # The sum of two or more single numbers. All ints: an int, exact, and an error that names the operands if it does not
   # fit in 64 bits. With a float among them: each is converted to the nearest float, and they are added from left to
   # right. Errors: invalidArgument (fewer than two, a list, text), limit (more than 4,096).
 
-  sort @1 (input :Operand, options :SortOptions) -> (outcome :Outcome, value :Value);
+  sort @1 (input :Operand, options :SortOptions) -> (outcome :Outcome, value :Value) $needs(compute);
   # The elements in order. What is larger than memory is sorted on disk. Errors of the Value: invalidArgument, changed,
   # noSpace, quota, tooLarge (a line), io.
 
-  reduce @2 (input :Operand, operation :Reduction) -> (outcome :Outcome, value :Value);
+  reduce @2 (input :Operand, operation :Reduction) -> (outcome :Outcome, value :Value) $needs(compute);
   # One number out of many.
 
-  collect @3 (type :ElementType, encoding :Encoding) -> (outcome :Outcome, sink :ByteSink, value :Value);
+  collect @3 (type :ElementType, encoding :Encoding)
+      -> (outcome :Outcome, sink :ByteSink, value :Value) $needs(compute);
   # A literal that is larger than a message: `value` is what is written to `sink` until its end(). What is dropped
   # without end() gives a Value with the error `cancelled`. What is no number is noticed when the Value is used.
 
-  submit @4 (task :Task, idempotencyKey :Data) -> (outcome :Outcome, job :Job, id :Text);
+  submit @4 (task :Task, idempotencyKey :Data) -> (outcome :Outcome, job :Job, id :Text) $needs(compute);
   # Starts a job: it outlives the connection and the server. Returns when it is durable: from then on it ends in exactly
   # one of `done`, `failed` and `cancelled`, whatever dies. Operands are taken over before that: Values are waited for
   # and kept, files of this server are remembered by path and version (a job that finds another version when it begins
@@ -131,10 +133,11 @@ interface Compute {
   # there already, as long as it is kept; with the same key and another task it is a `conflict`. Empty: always a new job.
   # Errors: those of the operands, limit (too many jobs queued or kept), noSpace, invalidArgument.
 
-  find @5 (id :Text) -> (outcome :Outcome, job :Job);
+  find @5 (id :Text) -> (outcome :Outcome, job :Job) $needs(compute);
   # A job of the same grant, whoever submitted it. Errors: notFound; expired (it was known once).
 
-  list @6 (cursor :Data, maxEntries :UInt32) -> (outcome :Outcome, jobs :List(JobStatus), cursor :Data, atEnd :Bool);
+  list @6 (cursor :Data, maxEntries :UInt32)
+      -> (outcome :Outcome, jobs :List(JobStatus), cursor :Data, atEnd :Bool) $needs(compute);
   # The grant's jobs, the latest first, in pages as FileStore.list() has them. Forgotten ones are not listed.
 }
 
@@ -149,22 +152,23 @@ struct ValueInfo {
 interface Value {
   # What a computation gives. Each method but `progress` waits until that is there.
 
-  describe @0 () -> (outcome :Outcome, info :ValueInfo);
+  describe @0 () -> (outcome :Outcome, info :ValueInfo) $needs(compute);
 
-  read @1 (first :UInt64, count :UInt64) -> (outcome :Outcome, elements :Elements, info :ValueInfo, atEnd :Bool);
+  read @1 (first :UInt64, count :UInt64)
+      -> (outcome :Outcome, elements :Elements, info :ValueInfo, atEnd :Bool) $needs(compute);
   # The elements from index `first` on, `count` of them (0: all). With `count` 0 it is `tooLarge` if they do not fit into
   # a message (Limits.read); with another, as many as fit. `atEnd`: there are none behind them.
 
-  stream @2 (sink :ByteSink, encoding :Encoding) -> (outcome :Outcome, info :ValueInfo);
+  stream @2 (sink :ByteSink, encoding :Encoding) -> (outcome :Outcome, info :ValueInfo) $needs(compute);
   # All of it, then ends the sink. `unset`: numbers that were given as lines come as they were written; all else comes
   # as `lines`. Dropping the call's promise stops it. Errors: unsupported (text as binary).
 
-  save @3 (upload :Upload, encoding :Encoding) -> (outcome :Outcome, entry :Entry);
+  save @3 (upload :Upload, encoding :Encoding) -> (outcome :Outcome, entry :Entry) $needs(compute);
   # Writes all of it into the upload, as `stream` does, and commits it. Nothing passes through the client if the upload is
   # one of this server. Returns when the file is durable. Dropping the call's promise stops it, unless it is committing
   # already. Errors: those of stream and of Upload.commit.
 
-  progress @4 () -> (outcome :Outcome, done :UInt64, total :UInt64, ready :Bool);
+  progress @4 () -> (outcome :Outcome, done :UInt64, total :UInt64, ready :Bool) $needs(compute);
   # How far the computation is: `done` units of its own out of `total` (0: not known yet; it may grow). Returns at once.
 }
 
@@ -236,28 +240,28 @@ struct JobStatus {
 interface Job {
   # One submitted task. Dropping the capability changes nothing.
 
-  status @0 () -> (outcome :Outcome, status :JobStatus);
+  status @0 () -> (outcome :Outcome, status :JobStatus) $needs(compute);
 
-  wait @1 (timeout :Nanoseconds) -> (outcome :Outcome, ended :Bool, status :JobStatus);
+  wait @1 (timeout :Nanoseconds) -> (outcome :Outcome, ended :Bool, status :JobStatus) $needs(compute);
   # Returns when the job has ended, or after `timeout` (0: never). That it did not end in time is no error: see `ended`.
 
-  watch @2 (listener :JobListener) -> (outcome :Outcome, status :JobStatus);
+  watch @2 (listener :JobListener) -> (outcome :Outcome, status :JobStatus) $needs(compute);
   # Reports progress to the listener until the job has ended, then returns. At most ten reports a second, and one at a
   # time: what a slow listener misses is left out. Dropping the call's promise ends it.
 
-  cancel @3 () -> (outcome :Outcome, status :JobStatus);
+  cancel @3 () -> (outcome :Outcome, status :JobStatus) $needs(compute);
   # Returns when the job has ended; work on it stops within 100 ms. A job that has been cancelled already is no error; one
   # that ended otherwise is a `conflict`.
 
-  result @4 () -> (outcome :Outcome, value :Value);
+  result @4 () -> (outcome :Outcome, value :Value) $needs(compute);
   # The result of a job that is done; waits for the end of one that is not. A job that failed answers its error, one that
   # was cancelled `cancelled`. `expired`: the result was kept for Limits.jobResultTime, or was pushed out by later ones
   # of the same grant. `unsupported`: it was stored as a file, which the error's path names.
 
-  forget @5 () -> (outcome :Outcome);
+  forget @5 () -> (outcome :Outcome) $needs(compute);
   # Removes a job that has ended, and its result. The id answers notFound from then on. Returns when that is durable.
 }
 
 interface JobListener {
-  report @0 (status :JobStatus) -> ();
+  report @0 (status :JobStatus) -> () $needs(nothing);
 }

@@ -17,6 +17,10 @@ using import "common.capnp".Nanoseconds;
 using import "common.capnp".Error;
 using import "common.capnp".Version;
 using import "common.capnp".Outcome;
+using import "access.capnp".needs;
+using import "access.capnp".Rights;
+using import "access.capnp".Share;
+using import "access.capnp".ShareTerms;
 
 struct Entry {
   # One file, folder or symlink, as it was at one moment.
@@ -105,11 +109,11 @@ interface FileStore {
   # tree; a link that leads out is `invalidPath`. The last name of a path is followed by `open` only (and by `stat` on
   # request): all other methods work on the link itself.
 
-  stat @0 (path :Path, follow :Bool) -> (outcome :Outcome, entry :Entry);
+  stat @0 (path :Path, follow :Bool) -> (outcome :Outcome, entry :Entry) $needs(read);
   # Errors: notFound, notDirectory, invalidPath, denied.
 
   list @1 (path :Path, recursive :Bool, cursor :Data, maxEntries :UInt32)
-      -> (outcome :Outcome, entries :List(Entry), cursor :Data, atEnd :Bool);
+      -> (outcome :Outcome, entries :List(Entry), cursor :Data, atEnd :Bool) $needs(read);
   # The entries below a folder, without the folder itself, in the order of their names' bytes; recursive: each folder
   # followed by what is in it. Symlinks are listed, not entered. Pages: an empty `cursor` starts; the answered one
   # goes on, until `atEnd`. A page may be shorter than `maxEntries` (0: as many as Limits.listEntries). What is there
@@ -117,58 +121,61 @@ interface FileStore {
   # works on another connection too. A folder that may not be read is `denied`; below a recursive listing such a folder
   # is listed itself, without what is in it. Errors: notFound, notDirectory, invalidPath, denied, invalidArgument.
 
-  open @2 (path :Path) -> (outcome :Outcome, file :File);
+  open @2 (path :Path) -> (outcome :Outcome, file :File) $needs(read);
   # A file for reading. It stays what it was: a later rename, removal or replacement of the path does not change it
   # (only a program that writes into the same file does). Costs a descriptor at the server until it is dropped.
   # Errors: notFound, isDirectory, invalidPath, denied, limit, unsupported.
 
-  create @3 (path :Path, options :UploadOptions) -> (outcome :Outcome, upload :Upload, offset :Bytes);
+  create @3 (path :Path, options :UploadOptions) -> (outcome :Outcome, upload :Upload, offset :Bytes) $needs(write);
   # Starts an upload that will become the file at `path`. Nothing is visible there before Upload.commit(). `offset` is
   # how much of an earlier upload with the same resume key is there already: go on from that byte.
   # The expectation is looked at here, to fail early, and again at commit, where it counts.
   # Errors: notFound (parent), exists, conflict, notDirectory, isDirectory, invalidPath, denied, noSpace, limit.
 
-  put @4 (path :Path, content :Data, options :UploadOptions, check :ContentCheck) -> (outcome :Outcome, entry :Entry);
+  put @4 (path :Path, content :Data, options :UploadOptions, check :ContentCheck)
+      -> (outcome :Outcome, entry :Entry) $needs(write);
   # create, write and commit in one call, for content of at most Limits.put bytes. `resumeKey` is not used. Returns when
   # the file is durable. Errors: those of create and commit, tooLarge.
 
-  makeDirectory @5 (path :Path, attributes :Attributes, parents :Bool) -> (outcome :Outcome, entry :Entry);
+  makeDirectory @5 (path :Path, attributes :Attributes, parents :Bool)
+      -> (outcome :Outcome, entry :Entry) $needs(write);
   # A new folder. `parents` makes the missing folders on the way too, and is content with a folder that is there
   # already (whose metadata is then left alone). Durable when it returns. Errors: exists, notFound, notDirectory, ...
 
   symlink @6 (path :Path, target :Data, expectation :Expectation, attributes :Attributes, makeParents :Bool)
-      -> (outcome :Outcome, entry :Entry);
+      -> (outcome :Outcome, entry :Entry) $needs(write);
   # A symlink that holds `target` as it is given, 1 to 4,095 bytes without NUL; it may point nowhere or outside, and is
   # then kept but never followed. Replaces a file or symlink, not a folder. Mode is ignored. Durable when it returns.
 
-  setMetadata @7 (path :Path, attributes :Attributes, expectation :Expectation) -> (outcome :Outcome, entry :Entry);
+  setMetadata @7 (path :Path, attributes :Attributes, expectation :Expectation)
+      -> (outcome :Outcome, entry :Entry) $needs(write);
   # Durable when it returns. The expectation is checked, then the attributes are set: a change made beside the server in
   # between goes unnoticed. `absent` is `invalidArgument`. The mode of a symlink cannot be set.
 
   rename @8 (from :Path, to :Path, fromExpectation :Expectation, toExpectation :Expectation, makeParents :Bool)
-      -> (outcome :Outcome, entry :Entry);
+      -> (outcome :Outcome, entry :Entry) $needs(write);
   # Moves a file, folder or symlink in one step; there is no moment when neither path, or a mixture, is there. A file or
   # symlink at `to` is replaced, an empty folder is replaced by a folder; otherwise notEmpty, isDirectory or
   # notDirectory. Durable when it returns. `entry` is what is at `to` now.
   # A folder cannot be moved into itself (invalidArgument).
 
   copy @9 (from :Path, to :Path, fromExpectation :Expectation, toExpectation :Expectation, makeParents :Bool)
-      -> (outcome :Outcome, entry :Entry);
+      -> (outcome :Outcome, entry :Entry) $needs(write);
   # Copies at the server: a file, symlink, or folder with all that is in it, with mode and mtime. Shares blocks where the
   # file system can; holes stay holes. The copy appears in one step when it is whole, durable when it returns. Replaces
   # as `rename` does, save that a folder replaces nothing (exists). Dropping the call's promise may stop the copy.
 
-  remove @10 (path :Path, recursive :Bool, expectation :Expectation) -> (outcome :Outcome, entry :Entry);
+  remove @10 (path :Path, recursive :Bool, expectation :Expectation) -> (outcome :Outcome, entry :Entry) $needs(write);
   # Removes a file, symlink or empty folder; `recursive`: a folder with all that is in it, which vanishes from the tree
   # in one step. Durable when it returns; the space is freed soon after. `entry` is what was removed. The tree itself
   # ("") cannot be removed. `absent` is `invalidArgument`. Errors: notFound, notEmpty, conflict, denied, ...
 
-  begin @11 (options :BatchOptions) -> (outcome :Outcome, batch :Batch, run :RunId);
+  begin @11 (options :BatchOptions) -> (outcome :Outcome, batch :Batch, run :RunId) $needs(write);
   # Starts a batch of mutations. `run` is the id under which the trash keeps what the batch displaces: that of the
   # options, or a new one. Returns at once. Errors: limit, shuttingDown, invalidArgument.
 
   watch @12 (watcher :Watcher, since :Cursor, options :WatchOptions)
-      -> (outcome :Outcome, subscription :Subscription, cursor :Cursor, means :WatchMeans);
+      -> (outcome :Outcome, subscription :Subscription, cursor :Cursor, means :WatchMeans) $needs(read);
   # From now on, `watcher` is told of what changes below the tree, by whomever, until the subscription is dropped or
   # the connection ends. `since`: first of what has changed since that cursor; empty: of nothing that was before. A
   # cursor that the server does not know any more (it remembers some 100,000 changes, none of those before its own start,
@@ -176,8 +183,19 @@ interface FileStore {
   # `cursor` is where the watching begins: everything that was changed before this call was sent is either before it, or
   # in a notice. Errors: notFound, limit, denied.
 
-  trash @13 () -> (outcome :Outcome, trash :Trash);
-  # What batches have displaced. Returns at once.
+  trash @13 () -> (outcome :Outcome, trash :Trash) $needs(read);
+  # What batches have displaced: under a share, and in a subtree, only what batches begun there have. Returns at once.
+
+  subtree @14 (path :Path, rights :Rights) -> (outcome :Outcome, store :FileStore) $needs(read);
+  # The folder at `path` ("": this tree) as a tree of its own, with these rights, of which this one must have each
+  # (denied). It can be handed on in place of this one: what leads out of the folder is `invalidPath` there. The folder
+  # is found anew by its path at each use. Ends with the grant and the connection. Errors: notFound, notDirectory,
+  # invalidPath, denied.
+
+  share @15 (terms :ShareTerms) -> (outcome :Outcome, share :Share, token :Data) $needs(read);
+  # Makes a grant from this one, and the token, 32 bytes, by which anybody can log in to it. The token is answered once
+  # and kept nowhere. Durable when it returns. Errors: notFound and notDirectory (the path), denied, invalidArgument,
+  # limit.
 }
 
 using RunId = Data;
@@ -249,12 +267,12 @@ interface Batch {
   # deleted, but moved to the trash under the run's id. Dropping the batch before `commit` throws it away: nothing was
   # changed.
 
-  add @0 (operations :List(Operation)) -> stream;
+  add @0 (operations :List(Operation)) -> stream $needs(write);
   # Further operations; content is staged at once, everything else waits for `commit`. Some 256 KiB of content in one
   # call serve best. More than Limits.batchOperations in one batch, or more than Limits.batchBytes or batchStagedBytes in
   # all of a connection, throw "[limit] ...".
 
-  commit @1 () -> (outcome :Outcome, results :List(OperationResult));
+  commit @1 () -> (outcome :Outcome, results :List(OperationResult)) $needs(write);
   # Carries them out. Returns when all that succeeded is durable, with one result for each operation, in order. The
   # batch is used up then. An error in `outcome` itself (shuttingDown, noSpace while staging) says that nothing was
   # changed.
@@ -289,7 +307,7 @@ struct WatchMeans {
 interface Watcher {
   # Implemented by whoever wants to hear of changes.
 
-  notify @0 (notices :List(Notice), cursor :Cursor, overflow :Bool) -> ();
+  notify @0 (notices :List(Notice), cursor :Cursor, overflow :Bool) -> () $needs(nothing);
   # What has changed since the call before, one notice for each path, in the order of the last changes. `cursor` is the
   # place behind them: kept, and given to `watch` later, nothing in between is missed. `overflow`: more has changed than
   # the server remembers, or it cannot tell what; whoever wants to know has to list. Only one call is under way at a
@@ -315,7 +333,7 @@ struct Notice {
 interface Subscription {
   # Dropping it ends the watching.
 
-  flush @0 () -> (outcome :Outcome, cursor :Cursor);
+  flush @0 () -> (outcome :Outcome, cursor :Cursor) $needs(read);
   # Returns when the watcher has been told of everything that changed before this call. The cursor is behind it.
 }
 
@@ -323,26 +341,26 @@ interface Trash {
   # What batches have displaced, by run: each thing under the path that it had. Kept for Limits.trashTime, and as long
   # as all of it is less than a tenth of the disk; the oldest go first. Plain files of the server's own folder.
 
-  runs @0 (before :RunId, maxRuns :UInt32) -> (outcome :Outcome, runs :List(Run), atEnd :Bool);
+  runs @0 (before :RunId, maxRuns :UInt32) -> (outcome :Outcome, runs :List(Run), atEnd :Bool) $needs(read);
   # The latest first. Pages: `before` null starts; the last one answered goes on.
 
   list @1 (run :RunId, path :Path, cursor :Data, maxEntries :UInt32)
-      -> (outcome :Outcome, items :List(TrashItem), cursor :Data, atEnd :Bool);
+      -> (outcome :Outcome, items :List(TrashItem), cursor :Data, atEnd :Bool) $needs(read);
   # What a run (null: any run, the latest first) has displaced at and below a path. Pages as FileStore.list has them.
   # Errors: notFound (the run).
 
-  restore @2 (run :RunId, path :Path, to :Path) -> (outcome :Outcome, entry :Entry);
+  restore @2 (run :RunId, path :Path, to :Path) -> (outcome :Outcome, entry :Entry) $needs(write);
   # Puts back what the run displaced at this path, to `to` (null: where it was), where nothing may be (exists). Missing
   # folders are made. Durable when it returns.
 
   undo @3 (run :RunId)
-      -> (outcome :Outcome, undone :UInt64, failures :List(Error), run :RunId, failed :UInt64);
+      -> (outcome :Outcome, undone :UInt64, failures :List(Error), run :RunId, failed :UInt64) $needs(write);
   # Takes back what a run did, the last operation first: what it displaced is put back, what it made or renamed is taken
   # away or renamed back; what it overwrote with goes to the trash itself, under the new run that is answered: an undo
   # can be undone. Whatever was changed since is left as it is, and told in `failures` (conflict): the first thousand of
   # `failed`. Durable when it returns. Errors: notFound, expired (what would be needed has left the trash).
 
-  empty @4 (olderThan :Nanoseconds) -> (outcome :Outcome, freed :Bytes);
+  empty @4 (olderThan :Nanoseconds) -> (outcome :Outcome, freed :Bytes) $needs(own);
   # Deletes what is older than this; 0: everything.
 }
 
@@ -388,24 +406,26 @@ struct UploadOptions {
 interface File {
   # One file, held open for reading. Dropping it closes it.
 
-  stat @0 () -> (outcome :Outcome, entry :Entry);
+  stat @0 () -> (outcome :Outcome, entry :Entry) $needs(read);
   # As it is now. `path` is the one it was opened by.
 
-  read @1 (offset :Bytes, count :Bytes) -> (outcome :Outcome, data :Data, atEnd :Bool);
+  read @1 (offset :Bytes, count :Bytes) -> (outcome :Outcome, data :Data, atEnd :Bool) $needs(read);
   # Up to `count` bytes from `offset`, at most Limits.read; fewer only when that limit or the end of the file is
   # reached. An offset past the end gives no bytes. `atEnd`: there is nothing after these bytes.
 
-  stream @2 (sink :ByteSink, offset :Bytes, count :Bytes) -> (outcome :Outcome, count :Bytes, entry :Entry);
+  stream @2 (sink :ByteSink, offset :Bytes, count :Bytes)
+      -> (outcome :Outcome, count :Bytes, entry :Entry) $needs(read);
   # Sends `count` bytes from `offset`, fewer if the file ends before (2^64-1 for all of it), to the sink, holes by
   # ByteSink.skip(), then ends the sink. Returns when ByteSink.end() has returned. `count` is what was sent, holes
   # included. `changed` if the file's content changed meanwhile: what was sent may be a mixture then. Dropping the
   # call's promise stops it. A slow sink slows down this stream and nothing else. `entry` is the file as it was sent.
   # At most 256 streams are open on a connection: `limit`.
 
-  digest @3 (algorithm :DigestAlgorithm) -> (outcome :Outcome, digest :Digest, entry :Entry);
+  digest @3 (algorithm :DigestAlgorithm) -> (outcome :Outcome, digest :Digest, entry :Entry) $needs(read);
   # Of the whole content, read at the server. Errors: changed, invalidArgument, io.
 
-  chunks @4 (offset :Bytes, maxChunks :UInt32) -> (outcome :Outcome, chunks :List(Chunk), atEnd :Bool, entry :Entry);
+  chunks @4 (offset :Bytes, maxChunks :UInt32)
+      -> (outcome :Outcome, chunks :List(Chunk), atEnd :Bool, entry :Entry) $needs(read);
   # The content-defined chunks of the content from `offset` (0, or the end of a chunk answered before), read at the
   # server: up to `maxChunks` (0: as many as 16,384). Equal content is cut alike wherever it stands, so that an inserted
   # byte changes a chunk or two. How it is cut: FastCDC (Xia et al., USENIX ATC 2016) with normalisation level 2, a chunk
@@ -426,13 +446,13 @@ interface ByteSink {
   # throw the same. The exception's description is "[CODE] sentence", the code as in "no-space", where the reason is an
   # Error.
 
-  write @0 (data :Data) -> stream;
+  write @0 (data :Data) -> stream $needs(nothing);
   # At most Limits.message less 64 KiB; Limits.writeChunk serves best.
 
-  skip @1 (count :Bytes) -> stream;
+  skip @1 (count :Bytes) -> stream $needs(nothing);
   # `count` bytes that are zero. A receiver that can leaves a hole.
 
-  end @2 () -> (outcome :Outcome);
+  end @2 () -> (outcome :Outcome) $needs(nothing);
   # All bytes were sent. Returns when the receiver has taken them. What is dropped without `end` was cut off.
 }
 
@@ -441,17 +461,17 @@ interface Upload extends(ByteSink) {
   # durable); it is not needed before `commit`, and more may be written after it. Dropping the Upload discards what was
   # staged, unless it has a resume key.
 
-  commit @0 (check :ContentCheck) -> (outcome :Outcome, entry :Entry);
+  commit @0 (check :ContentCheck) -> (outcome :Outcome, entry :Entry) $needs(write);
   # Makes the staged bytes the file at the path, in one step: each reader sees the old content or the new, whole. Returns
   # when that is durable. Flushes are shared between commits in flight, on all connections. After an error nothing is
   # changed at the path; after `exists`, `conflict` or `noSpace` commit may be called again, after `corrupt` what was
   # staged is discarded. After success all further calls fail.
   # Errors: corrupt, exists, conflict, notFound (parent), notDirectory, isDirectory, denied, noSpace, quota, io.
 
-  discard @1 () -> (outcome :Outcome);
+  discard @1 () -> (outcome :Outcome) $needs(write);
   # Throws away what was staged, also with a resume key. Returns when it is gone.
 
-  copyRange @2 (offset :Bytes, count :Bytes) -> stream;
+  copyRange @2 (offset :Bytes, count :Bytes) -> stream $needs(write);
   # The next bytes are these of the base version (UploadOptions.base), copied at the server, holes as holes. Mixes freely
   # with `write` and `skip`: that is how a difference travels. Throws `conflict` if the base was changed meanwhile,
   # `invalidArgument` if there is none or the range is not within it.

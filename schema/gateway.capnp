@@ -7,6 +7,8 @@ $Cxx.namespace("capstan::schema");
 using import "common.capnp".Bytes;
 using import "common.capnp".Nanoseconds;
 using import "common.capnp".Outcome;
+using import "access.capnp".needs;
+using import "access.capnp".Grants;
 using import "files.capnp".FileStore;
 using import "files.capnp".WatchMeans;
 using import "compute.capnp".Compute;
@@ -17,10 +19,10 @@ const protocolVersion :UInt32 = 1;
 interface Gateway {
   # Needs no login, and gives nothing away but what ServerInfo holds.
 
-  hello @0 () -> (info :ServerInfo);
+  hello @0 () -> (info :ServerInfo) $needs(nothing);
   # Who is there. Returns at once; also the way to measure the round trip.
 
-  login @1 (token :Data, protocolVersion :UInt32, client :Text) -> (outcome :Outcome, session :Session);
+  login @1 (token :Data, protocolVersion :UInt32, client :Text) -> (outcome :Outcome, session :Session) $needs(nothing);
   # Opens a session. `token` is the secret's 32 bytes; it may be empty where ServerInfo.authentication says that none is
   # needed. `protocolVersion` is the caller's; 0 means 1. `client` names the program for the server's log and status,
   # at most 64 characters of it. Does not touch the disk. Errors: denied, protocolVersion, shuttingDown.
@@ -79,14 +81,17 @@ struct Limits {
 interface Session {
   # What one login may use. Dropping it (and everything got through it) logs out.
 
-  fileStore @0 () -> (outcome :Outcome, fileStore :FileStore);
+  fileStore @0 () -> (outcome :Outcome, fileStore :FileStore) $needs(read);
   # The served tree, as far as the grant goes. Returns at once.
 
-  status @1 () -> (outcome :Outcome, status :Status);
+  status @1 () -> (outcome :Outcome, status :Status) $needs(read);
   # What the server is doing. Returns at once; the figures are not one instant's, but each is true by itself.
 
-  compute @2 () -> (outcome :Outcome, compute :Compute);
+  compute @2 () -> (outcome :Outcome, compute :Compute) $needs(compute);
   # The place to compute. Returns at once.
+
+  grants @3 () -> (outcome :Outcome, grants :Grants) $needs(nothing);
+  # The grant of this login, and those made from it. Returns at once.
 }
 
 struct Status {

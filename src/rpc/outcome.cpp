@@ -33,23 +33,26 @@ class FailedServer final : public capnp::DynamicCapability::Server {
 
   kj::Promise<void> call(capnp::InterfaceSchema::Method method,
                          capnp::CallContext<capnp::DynamicStruct, capnp::DynamicStruct> context) override {
-    capnp::StructSchema resultType = method.getResultType();
     context.releaseParams();
-    auto outcomeField = resultType.findFieldByName("outcome");
-    if (method.isStreaming() || outcomeField == nullptr) {
+    if (method.isStreaming() || method.getResultType().findFieldByName("outcome") == nullptr) {
       return exceptionFromError(*error);
     }
-    auto results = context.getResults();
-    KJ_IF_MAYBE (field, outcomeField) {
-      setError(results.init(*field).as<schema::Outcome>(), *error);
-    }
-    for (auto field : resultType.getNonUnionFields()) {
-      if (field.getType().isInterface()) {
-        results.set(field,
-                    capnp::DynamicCapability::Client(kj::heap<FailedServer>(field.getType().asInterface(), error)));
-      }
-    }
+    fill(context.getResults(), error);
     return kj::READY_NOW;
+  }
+
+  static bool fill(capnp::DynamicStruct::Builder results, const std::shared_ptr<const Error>& error) {
+    capnp::StructSchema type = results.getSchema();
+    KJ_IF_MAYBE (field, type.findFieldByName("outcome")) {
+      setError(results.init(*field).as<schema::Outcome>(), *error);
+      for (auto each : type.getNonUnionFields()) {
+        if (!each.getType().isInterface()) continue;
+        results.set(each,
+                    capnp::DynamicCapability::Client(kj::heap<FailedServer>(each.getType().asInterface(), error)));
+      }
+      return true;
+    }
+    return false;
   }
 
  private:
@@ -99,6 +102,10 @@ kj::Maybe<Error> errorIn(schema::Outcome::Reader outcome) {
 
 capnp::Capability::Client failedCapability(capnp::InterfaceSchema interface, const Error& error) {
   return capnp::DynamicCapability::Client(kj::heap<FailedServer>(interface, std::make_shared<const Error>(error)));
+}
+
+bool fillFailure(capnp::DynamicStruct::Builder results, const Error& error) {
+  return FailedServer::fill(results, std::make_shared<const Error>(error));
 }
 
 kj::Exception exceptionFromError(const Error& error) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <capnp/capability.h>
+#include <capnp/dynamic.h>
 #include <capnp/schema.h>
 #include <kj/exception.h>
 
@@ -29,6 +30,9 @@ template <typename T>
 typename T::Client failed(const Error& error) {
   return failedCapability(capnp::Schema::from<T>(), error).template castAs<T>();
 }
+
+// Makes the results of a method what such a capability would answer. False if they have no `outcome`.
+bool fillFailure(capnp::DynamicStruct::Builder results, const Error& error);
 
 // An Error as what a streaming method throws, which has no results to put it in: errorFromException() makes the same
 // Error of it at the other end, but for its path. Needed because a streaming call that threw makes all later calls on

@@ -23,9 +23,10 @@ std::string firstCharacters(std::string_view text, size_t count) {
   return std::string(text.substr(0, end));
 }
 
-class SessionServer final : public schema::Session::Server {
+class SessionServer final : public Guarded<schema::Session> {
  public:
-  explicit SessionServer(kj::Own<ConnectionContext> contextParam) : context(kj::mv(contextParam)) {
+  SessionServer(kj::Own<ConnectionContext> contextParam, ConnectionContext::Login& login)
+      : Guarded(kj::refcounted<Access>(kj::addRef(*login.lease))), context(kj::mv(contextParam)), login(login) {
     ++context->sessions;
     context->server.sessions.fetch_add(1, std::memory_order_relaxed);
   }
@@ -36,7 +37,7 @@ class SessionServer final : public schema::Session::Server {
 
  protected:
   kj::Promise<void> fileStore(FileStoreContext call) override {
-    call.getResults().setFileStore(context->server.folder->newFileStore(kj::addRef(*context->scope)));
+    call.getResults().setFileStore(context->server.folder->newFileStore(kj::addRef(*access)));
     return kj::READY_NOW;
   }
 
@@ -46,15 +47,16 @@ class SessionServer final : public schema::Session::Server {
   }
 
   kj::Promise<void> compute(ComputeContext call) override {
-    if (context->compute == nullptr) {
-      context->compute = context->server.computing->newCompute(kj::addRef(*context->scope), context->timer);
+    if (login.compute == nullptr) {
+      login.compute = context->server.computing->newCompute(kj::addRef(*access), context->timer);
     }
-    call.getResults().setCompute(KJ_ASSERT_NONNULL(context->compute));
+    call.getResults().setCompute(KJ_ASSERT_NONNULL(login.compute));
     return kj::READY_NOW;
   }
 
  private:
   kj::Own<ConnectionContext> context;
+  ConnectionContext::Login& login;  // the context's
 };
 
 class GatewayServer final : public schema::Gateway::Server {
@@ -88,7 +90,8 @@ class GatewayServer final : public schema::Gateway::Server {
       context->scope->client = context->client;
       log::debug(context->peer.c_str(), " logged in as ", context->client.c_str());
     }
-    call.getResults().setSession(kj::heap<SessionServer>(kj::addRef(*context)));
+    call.getResults().setSession(
+        kj::heap<SessionServer>(kj::addRef(*context), context->loginOf(context->server.owner)));
     return kj::READY_NOW;
   }
 
@@ -145,6 +148,13 @@ class GatewayServer final : public schema::Gateway::Server {
 };
 
 }  // namespace
+
+ConnectionContext::Login& ConnectionContext::loginOf(std::shared_ptr<Grant> grant) {
+  auto found = logins.find(grant->id);
+  if (found != logins.end()) return found->second;
+  auto lease = kj::refcounted<Lease>(grant, kj::addRef(*scope));
+  return logins.emplace(grant->id, Login{kj::mv(lease), nullptr}).first->second;
+}
 
 schema::Gateway::Client newGateway(kj::Own<ConnectionContext> context) {
   return kj::heap<GatewayServer>(kj::mv(context));

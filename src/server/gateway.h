@@ -1,7 +1,7 @@
 // Gateway and Session of one connection: who is there, logging in, and what a login gives.
 #pragma once
 
-#include <functional>
+#include <map>
 
 #include <capnp/message.h>
 #include <kj/timer.h>
@@ -18,22 +18,29 @@ struct ConnectionContext final : public kj::Refcounted {
   std::string peer;  // for the log
   schema::Authentication authentication;
   bool refused;  // beyond the server's limit: no login succeeds
-  kj::Own<files::ConnectionScope> scope;
+  kj::Own<ConnectionScope> scope;
   // owned by the loop
   std::string client;     // what the client calls itself
   uint32_t sessions = 0;  // open now
   bool everLoggedIn = false;
   uint32_t wrongTokens = 0;
-  kj::Maybe<schema::Compute::Client> compute;  // made when it is first asked for, and the same for all sessions
+  // By the grant's id: one for all logins with it. Values of one are known to the other.
+  struct Login {
+    kj::Own<Lease> lease;
+    kj::Maybe<schema::Compute::Client> compute;  // made when it is first asked for
+  };
+  std::map<std::string, Login> logins;
 
   ConnectionContext(ServerState& server, kj::Timer& timer, std::string peer, schema::Authentication authentication,
-                    bool refused, kj::Own<files::ConnectionScope> scope)
+                    bool refused, kj::Own<ConnectionScope> scope)
       : server(server),
         timer(timer),
         peer(std::move(peer)),
         authentication(authentication),
         refused(refused),
         scope(kj::mv(scope)) {}
+
+  Login& loginOf(std::shared_ptr<Grant> grant);
 };
 
 schema::Gateway::Client newGateway(kj::Own<ConnectionContext> context);

@@ -68,7 +68,6 @@ class ServedConnection {
     scope->uploadsLimit = UPLOADS_LIMIT;
     scope->subscriptionsLimit = SUBSCRIPTIONS_LIMIT;
     scope->timer = &timer;
-    scope->grantId = "owner";
     scope->shuttingDown = server.draining;
     auto authentication = peer.isUnix                                             ? schema::Authentication::SAME_USER
                           : server.options.authentication == Authentication::NONE ? schema::Authentication::NONE

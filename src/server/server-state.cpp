@@ -89,7 +89,7 @@ void fillServerInfo(schema::ServerInfo::Builder info, const ServerState& state, 
   limits.setResumeTime(files::FolderOptions().resumeTime);
   limits.setWriteChunk(files::STREAM_CHUNK_BYTES);
   limits.setBatchOperations(files::MAX_BATCH_OPERATIONS);
-  limits.setBatches(files::BATCHES_LIMIT);
+  limits.setBatches(BATCHES_LIMIT);
   limits.setBatchBytes(files::BATCH_BYTES);
   limits.setBatchStagedBytes(files::BATCH_STAGED_BYTES);
   limits.setTrashTime(storage::TrashLimits().time);

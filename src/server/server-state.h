@@ -52,7 +52,7 @@ class ConnectionRegistry {
     ~Holdings();
     KJ_DISALLOW_COPY(Holdings);
 
-    files::ConnectionScope::Totals totals;
+    ConnectionScope::Totals totals;
 
    private:
     ConnectionRegistry& registry;
@@ -77,7 +77,7 @@ class ConnectionRegistry {
 };
 
 // A scope with totals of its own, so that one connection's transfers can be told from another's.
-struct CountedScope final : public files::ConnectionScope {
+struct CountedScope final : public ConnectionScope {
   ConnectionRegistry::Holdings holdings;
 
   explicit CountedScope(ConnectionRegistry& registry) : holdings(registry) { totals = &holdings.totals; }
@@ -87,6 +87,7 @@ struct ServerState {
   // constant once connections are accepted
   ServerOptions options;
   OwnerToken token;
+  const std::shared_ptr<Grant> owner = Grant::newOwner();
   std::vector<rpc::Address> addresses;
   kj::TimePoint startTime;
   std::string hostName;

@@ -56,8 +56,8 @@ class FakeFileStore final : public schema::FileStore::Server {
 
 }  // namespace
 
-schema::FileStore::Client FakeFolder::newFileStore(kj::Own<ConnectionScope> scope) {
-  return kj::heap<FakeFileStore>(kj::mv(scope));
+schema::FileStore::Client FakeFolder::newFileStore(kj::Own<Access> access) {
+  return kj::heap<FakeFileStore>(kj::addRef(access->connection()));
 }
 
 Result<HeldFile> FakeFolder::hold(std::string path) {
@@ -68,7 +68,7 @@ kj::Promise<kj::Maybe<HeldFile>> FakeFolder::localFile(ConnectionScope&, schema:
   return kj::Maybe<HeldFile>();
 }
 
-kj::Promise<kj::Maybe<std::string>> FakeFolder::localTree(ConnectionScope&, schema::FileStore::Client) {
+kj::Promise<kj::Maybe<kj::Own<Access>>> FakeFolder::localTree(ConnectionScope&, schema::FileStore::Client) {
   return kj::Maybe<std::string>();
 }
 

@@ -13,11 +13,11 @@ class FakeFolder final : public ServedFolder {
  public:
   explicit FakeFolder(FolderOptions options) : options(std::move(options)) {}
 
-  schema::FileStore::Client newFileStore(kj::Own<ConnectionScope> scope) override;
+  schema::FileStore::Client newFileStore(kj::Own<Access> access) override;
   Result<HeldFile> hold(std::string path) override;
   Result<Version> versionOf(const HeldFile&) override { return Version(); }
   kj::Promise<kj::Maybe<HeldFile>> localFile(ConnectionScope&, schema::File::Client) override;
-  kj::Promise<kj::Maybe<std::string>> localTree(ConnectionScope&, schema::FileStore::Client) override;
+  kj::Promise<kj::Maybe<kj::Own<Access>>> localTree(ConnectionScope&, schema::FileStore::Client) override;
   FolderFigures figures() const override;
 
   const FolderOptions options;

@@ -16,7 +16,7 @@ struct GatewayAlone {
   kj::TimerImpl timer{kj::origin<kj::TimePoint>()};
   BlockingPool pool{{.threads = 1, .queueLimit = 1}};
   ServerState state{ServerOptions(), makeToken(base.path())};
-  kj::Own<files::ConnectionScope> scope = kj::refcounted<CountedScope>(state.registry);
+  kj::Own<ConnectionScope> scope = kj::refcounted<CountedScope>(state.registry);
   // Destroyed before all that calls still under way may hold.
   kj::EventLoop loop;
   kj::WaitScope waitScope{loop};

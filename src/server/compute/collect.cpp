@@ -65,11 +65,12 @@ Error alreadyEnded() {
 }
 
 // Belongs to its connection's loop. Jobs share the writer, so that it may be dropped at any time.
-class CollectingSink final : public schema::ByteSink::Server {
+class CollectingSink final : public Guarded<schema::ByteSink> {
  public:
   CollectingSink(kj::Own<ComputeScope> scopeParam, std::shared_ptr<ContentWriter> writer, bool durable,
                  kj::Own<kj::PromiseFulfiller<ContentResult>> fulfiller)
-      : scope(kj::mv(scopeParam)),
+      : Guarded(kj::addRef(*scopeParam->access)),
+        scope(kj::mv(scopeParam)),
         writer(std::move(writer)),
         durable(durable),
         fulfiller(kj::mv(fulfiller)),
@@ -87,7 +88,7 @@ class CollectingSink final : public schema::ByteSink::Server {
   // As UploadServer has it: end() is to answer why a write failed.
   DispatchCallResult dispatchCall(uint64_t interfaceId, uint16_t methodId,
                                   capnp::CallContext<capnp::AnyPointer, capnp::AnyPointer> context) override {
-    auto result = schema::ByteSink::Server::dispatchCall(interfaceId, methodId, context);
+    auto result = Guarded::dispatchCall(interfaceId, methodId, context);
     result.isStreaming = false;
     return result;
   }

@@ -37,19 +37,25 @@ struct ComputeScope final : public kj::Refcounted {
   const ComputeContext& context;
   Jobs& jobs;
   ComputeTotals& totals;
-  kj::Own<files::ConnectionScope> connection;
+  kj::Own<Access> access;
+  ConnectionScope* const connection;  // kept alive by `access`
   std::shared_ptr<SpoolAccount> account;
   // owned by the loop
   uint32_t values = 0;
   uint64_t lastNumber = 0;  // of a node
-  files::Budget literals{LITERAL_BYTES_LIMIT};
-  files::Budget quick{QUICK_AT_ONCE};  // computations in the pools: what is beyond waits here, and not before others
-  files::Budget bulk{BULK_AT_ONCE};
+  Budget literals{LITERAL_BYTES_LIMIT};
+  Budget quick{QUICK_AT_ONCE};  // computations in the pools: what is beyond waits here, and not before others
+  Budget bulk{BULK_AT_ONCE};
   capnp::CapabilityServerSet<schema::Value> known;  // by which values made here are known again
 
-  ComputeScope(const ComputeContext& context, Jobs& jobs, ComputeTotals& totals,
-               kj::Own<files::ConnectionScope> connection, std::shared_ptr<SpoolAccount> account)
-      : context(context), jobs(jobs), totals(totals), connection(kj::mv(connection)), account(std::move(account)) {}
+  ComputeScope(const ComputeContext& context, Jobs& jobs, ComputeTotals& totals, kj::Own<Access> accessParam,
+               std::shared_ptr<SpoolAccount> account)
+      : context(context),
+        jobs(jobs),
+        totals(totals),
+        access(kj::mv(accessParam)),
+        connection(&access->connection()),
+        account(std::move(account)) {}
 
   // Destroys a promise, and then what others it may have held. A chain of a thousand values, each of which holds the
   // one before, goes one after the other and not one within the other.

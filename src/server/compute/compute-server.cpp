@@ -21,7 +21,7 @@ kj::Promise<ContentResult> computeOn(ComputeScope& scope, Input input, std::shar
   auto begin = [&scope, &threads](bool isQuick, auto run) {
     return (isQuick ? scope.quick : scope.bulk)
         .take(1)
-        .then([&threads, isQuick, run = std::move(run)](files::Budget::Charge charge) mutable {
+        .then([&threads, isQuick, run = std::move(run)](Budget::Charge charge) mutable {
           return (isQuick ? threads.quick : threads.bulk).run(std::move(run)).attach(kj::mv(charge));
         });
   };
@@ -43,7 +43,7 @@ kj::Promise<ContentResult> computeOn(ComputeScope& scope, Input input, std::shar
 }
 
 template <typename Job>
-schema::Value::Client valueOfInput(ComputeScope& scope, schema::Operand::Reader operand, files::Budget::Charge charge,
+schema::Value::Client valueOfInput(ComputeScope& scope, schema::Operand::Reader operand, Budget::Charge charge,
                                    Job job) {
   auto node = kj::refcounted<ValueNode>(kj::addRef(scope));
   // `scope` is held by the node, which owns the promise.
@@ -143,7 +143,8 @@ Result<Reduction> readReduction(schema::Reduction from) {
   return static_cast<Reduction>(from);
 }
 
-ComputeServer::ComputeServer(kj::Own<ComputeScope> scope, kj::Timer& timer) : scope(kj::mv(scope)), timer(timer) {}
+ComputeServer::ComputeServer(kj::Own<ComputeScope> scopeParam, kj::Timer& timer)
+    : Guarded(kj::addRef(*scopeParam->access)), scope(kj::mv(scopeParam)), timer(timer) {}
 
 kj::Maybe<Error> ComputeServer::refusal() const {
   if (scope->connection->shuttingDown) {
@@ -157,7 +158,7 @@ template <typename Context, typename Job>
 kj::Promise<void> ComputeServer::answerFromInput(Context context, schema::Operand::Reader operand, Job job) {
   // The context keeps the message with the operand, and this object.
   return scope->literals.take(literalBytes(operand))
-      .then([this, context, operand, job = std::move(job)](files::Budget::Charge charge) mutable {
+      .then([this, context, operand, job = std::move(job)](Budget::Charge charge) mutable {
         context.getResults().setValue(valueOfInput(*scope, operand, kj::mv(charge), std::move(job)));
       });
 }
@@ -178,7 +179,7 @@ kj::Promise<void> ComputeServer::add(AddContext context) {
   }
   // The context keeps the message with the operands, and this object.
   return scope->literals.take(operands.size() * WAITING_OPERAND_BYTES)
-      .then([this, context, operands](files::Budget::Charge charge) mutable {
+      .then([this, context, operands](Budget::Charge charge) mutable {
         auto node = kj::refcounted<ValueNode>(kj::addRef(*scope));
         node->compute(resolveNumbers(*scope, operands, node->number())
                           .then([](Result<std::vector<Number>> numbers) -> ContentResult {
@@ -253,7 +254,7 @@ schema::Job::Client ComputeServer::newJob(std::shared_ptr<JobRecord> record) {
   Jobs::NewValue values;
   values.refusal = [held]() { return tooManyValues(**held); };
   values.make = [held](std::shared_ptr<const Content> content) { return newValue(**held, std::move(content)); };
-  return scope->jobs.newJob(std::move(record), timer, std::move(values));
+  return scope->jobs.newJob(kj::addRef(*scope->access), std::move(record), timer, std::move(values));
 }
 
 kj::Promise<void> ComputeServer::submit(SubmitContext context) {
@@ -269,14 +270,14 @@ kj::Promise<void> ComputeServer::submit(SubmitContext context) {
   return takeTask(*scope, context.getParams().getTask())
       .then(
           [this, key](Result<StoredTask> task) mutable -> kj::Promise<Submitted> {
-            if (task.ok()) return scope->jobs.submit(scope->connection->grantId, std::move(*task), std::move(key));
+            if (task.ok()) return scope->jobs.submit(scope->access->grant().id, std::move(*task), std::move(key));
             // A repetition may come when what the job was made of is there no more. What never was a task is none.
             bool wasNone = task.error().code == ErrorCode::INVALID_ARGUMENT || task.error().code == ErrorCode::LIMIT;
-            auto known = wasNone ? nullptr : scope->jobs.known(scope->connection->grantId, key);
+            auto known = wasNone ? nullptr : scope->jobs.known(scope->access->grant().id, key);
             return known == nullptr ? Submitted(task.error()) : Submitted(kj::mv(known));
           },
           [this, key](kj::Exception&& exception) -> kj::Promise<Submitted> {
-            auto known = scope->jobs.known(scope->connection->grantId, key);
+            auto known = scope->jobs.known(scope->access->grant().id, key);
             if (known == nullptr) return kj::mv(exception);
             return Submitted(kj::mv(known));
           })
@@ -291,7 +292,7 @@ kj::Promise<void> ComputeServer::submit(SubmitContext context) {
 
 kj::Promise<void> ComputeServer::find(FindContext context) {
   auto id = context.getParams().getId();
-  auto record = scope->jobs.find(scope->connection->grantId, {id.begin(), id.size()});
+  auto record = scope->jobs.find(scope->access->grant().id, {id.begin(), id.size()});
   if (!record.ok()) return refuseJob(context.getResults(), record.error());
   context.getResults().setJob(newJob(std::move(*record)));
   return kj::READY_NOW;
@@ -301,7 +302,7 @@ kj::Promise<void> ComputeServer::list(ListContext context) {
   auto params = context.getParams();
   uint32_t most = params.getMaxEntries();
   if (most == 0 || most > MAX_LISTED_JOBS) most = MAX_LISTED_JOBS;
-  auto page = scope->jobs.list(scope->connection->grantId, rpc::asView(params.getCursor()), most);
+  auto page = scope->jobs.list(scope->access->grant().id, rpc::asView(params.getCursor()), most);
   auto results = context.getResults();
   auto jobs = results.initJobs(uint(page.jobs.size()));
   for (uint i = 0; i < jobs.size(); ++i) fillJobStatus(jobs[i], *page.jobs[i]);

@@ -8,7 +8,7 @@
 namespace capstan::server::compute {
 
 // Belongs to its connection's loop. Holds no state of its own but the scope.
-class ComputeServer final : public schema::Compute::Server {
+class ComputeServer final : public Guarded<schema::Compute> {
  public:
   ComputeServer(kj::Own<ComputeScope> scope, kj::Timer& timer);
 
@@ -25,7 +25,8 @@ class ComputeServer final : public schema::Compute::Server {
   kj::Own<ComputeScope> scope;
   kj::Timer& timer;
 
-  // A value that is computed from one input, once there is room for what that brings along. `Job` is called on a thread.
+  // A value that is computed from one input, once there is room for what that brings along. `Job` is called on a
+  // thread.
   template <typename Context, typename Job>
   kj::Promise<void> answerFromInput(Context context, schema::Operand::Reader operand, Job job);
 

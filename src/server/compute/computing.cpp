@@ -38,7 +38,7 @@ class ComputingImpl final : public Computing {
     return okStatus();
   }
 
-  schema::Compute::Client newCompute(kj::Own<files::ConnectionScope> connection, kj::Timer& timer) override {
+  schema::Compute::Client newCompute(kj::Own<Access> access, kj::Timer& timer) override {
     auto account = std::make_shared<SpoolAccount>(context.limits.valueBytes);
     {
       auto locked = accounts.lockExclusive();
@@ -46,7 +46,7 @@ class ComputingImpl final : public Computing {
       locked->push_back(account);
     }
     return kj::heap<ComputeServer>(
-        kj::refcounted<ComputeScope>(context, *jobs, totals, kj::mv(connection), std::move(account)), timer);
+        kj::refcounted<ComputeScope>(context, *jobs, totals, kj::mv(access), std::move(account)), timer);
   }
 
   Figures figures() const override {

@@ -61,8 +61,8 @@ class Computing {
   static Result<std::unique_ptr<Computing>> open(Options options, files::ServedFolder& folder);
   virtual ~Computing() noexcept(false) = default;
 
-  // For one connection, on that connection's loop.
-  virtual schema::Compute::Client newCompute(kj::Own<files::ConnectionScope> scope, kj::Timer& timer) = 0;
+  // For one grant on one connection, on that connection's loop.
+  virtual schema::Compute::Client newCompute(kj::Own<Access> access, kj::Timer& timer) = 0;
 
   struct Figures {
     uint32_t jobs = 0;          // queued or running

@@ -126,9 +126,9 @@ class TaskTaker {
     if (!valid.ok()) return kj::mv(valid);
     if (to.path.empty()) return Status(errorAt(ErrorCode::IS_DIRECTORY, to.path, "the result needs a file name"));
     return scope.context.folder.localTree(*scope.connection, file.getStore())
-        .then([this, to = std::move(to)](kj::Maybe<std::string> top) mutable -> Status {
-          KJ_IF_MAYBE (found, top) {
-            to.path = joinPath(*found, to.path);
+        .then([this, to = std::move(to)](kj::Maybe<kj::Own<Access>> tree) mutable -> Status {
+          KJ_IF_MAYBE (found, tree) {
+            to.path = joinPath((*found)->top, to.path);
             task.output = std::move(to);
             return okStatus();
           }

@@ -51,9 +51,10 @@ kj::Promise<void> ValueNode::whenReady() {
 
 namespace {
 
-class ValueServer final : public schema::Value::Server {
+class ValueServer final : public Guarded<schema::Value> {
  public:
-  ValueServer(kj::Own<ComputeScope> scope, kj::Own<ValueNode> node) : scope(kj::mv(scope)), node(kj::mv(node)) {}
+  ValueServer(kj::Own<ComputeScope> scopeParam, kj::Own<ValueNode> node)
+      : Guarded(kj::addRef(*scopeParam->access)), scope(kj::mv(scopeParam)), node(kj::mv(node)) {}
 
   kj::Own<ValueNode> share() { return kj::addRef(*node); }
 

@@ -14,9 +14,10 @@ constexpr size_t MAX_PENDING_BYTES = 4 << 20;
 
 }  // namespace
 
-BatchServer::BatchServer(FolderState& folder, BatchSlot slot, std::shared_ptr<Run> run)
-    : folder(folder),
-      slot(kj::mv(slot)),
+BatchServer::BatchServer(FolderState& folder, BatchSlot slotParam, std::shared_ptr<Run> run)
+    : Guarded(kj::addRef(slotParam.access())),
+      folder(folder),
+      slot(kj::mv(slotParam)),
       run(std::move(run)),
       copies(std::make_shared<BatchCopies>(*folder.root, *folder.staging, folder.committer->disk())),
       failures(*this),
@@ -38,7 +39,7 @@ void BatchServer::throwAway() {
 
 capnp::Capability::Server::DispatchCallResult BatchServer::dispatchCall(
     uint64_t interfaceId, uint16_t methodId, capnp::CallContext<capnp::AnyPointer, capnp::AnyPointer> context) {
-  auto result = schema::Batch::Server::dispatchCall(interfaceId, methodId, context);
+  auto result = Guarded::dispatchCall(interfaceId, methodId, context);
   result.isStreaming = false;
   return result;
 }

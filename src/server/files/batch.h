@@ -29,41 +29,42 @@ struct PutJob {
 // memory and disk. Belongs to the connection's loop.
 class BatchSlot {
  public:
-  explicit BatchSlot(kj::Own<ConnectionScope> owner) : scope(kj::mv(owner)) { ++scope->batches; }
+  explicit BatchSlot(kj::Own<Access> accessParam) : owner(kj::mv(accessParam)) { ++connection().batches; }
   BatchSlot(BatchSlot&& other) noexcept
-      : scope(kj::mv(other.scope)), kept(std::exchange(other.kept, 0)), staged(std::exchange(other.staged, 0)) {}
+      : owner(kj::mv(other.owner)), kept(std::exchange(other.kept, 0)), staged(std::exchange(other.staged, 0)) {}
   ~BatchSlot() {
-    if (scope.get() == nullptr) return;
+    if (owner.get() == nullptr) return;
     giveBack();
-    --scope->batches;
+    --connection().batches;
   }
 
   // False: the connection's batches hold too much.
   bool hold(size_t keptBytes, uint64_t stagedBytes) {
-    if (scope->batchBytes + keptBytes > BATCH_BYTES) return false;
-    if (scope->batchStagedBytes + stagedBytes > BATCH_STAGED_BYTES) return false;
-    scope->batchBytes += keptBytes;
-    scope->batchStagedBytes += stagedBytes;
+    if (connection().batchBytes + keptBytes > BATCH_BYTES) return false;
+    if (connection().batchStagedBytes + stagedBytes > BATCH_STAGED_BYTES) return false;
+    connection().batchBytes += keptBytes;
+    connection().batchStagedBytes += stagedBytes;
     kept += keptBytes;
     staged += stagedBytes;
     return true;
   }
   // What was held: it is in the tree now, or was thrown away.
   void giveBack() {
-    scope->batchBytes -= std::exchange(kept, 0);
-    scope->batchStagedBytes -= std::exchange(staged, 0);
+    connection().batchBytes -= std::exchange(kept, 0);
+    connection().batchStagedBytes -= std::exchange(staged, 0);
   }
 
-  ConnectionScope& connection() { return *scope; }
+  Access& access() { return *owner; }
+  ConnectionScope& connection() { return owner->connection(); }
 
  private:
-  kj::Own<ConnectionScope> scope;
+  kj::Own<Access> owner;
   size_t kept = 0;
   uint64_t staged = 0;
 };
 
 // Belongs to its connection's loop. The folder must outlive it. Dropped before commit, it throws away what is staged.
-class BatchServer final : public schema::Batch::Server {
+class BatchServer final : public Guarded<schema::Batch> {
  public:
   BatchServer(FolderState& folder, BatchSlot slot, std::shared_ptr<Run> run);
   ~BatchServer() noexcept(false);

@@ -37,7 +37,7 @@ kj::Promise<void> FileStoreServer::begin(BeginContext context) {
     refuse(context, *error);
     return kj::READY_NOW;
   }
-  BatchSlot slot(kj::addRef(*scope));
+  BatchSlot slot(kj::addRef(*access));
   std::string id(rpc::asView(options.getRun())), label = options.getLabel().cStr();
   context.releaseParams();
   return folder
@@ -53,7 +53,7 @@ kj::Promise<void> FileStoreServer::begin(BeginContext context) {
 }
 
 kj::Promise<void> FileStoreServer::trash(TrashContext context) {
-  context.getResults().setTrash(kj::heap<TrashServer>(folder, kj::addRef(*scope)));
+  context.getResults().setTrash(kj::heap<TrashServer>(folder, kj::addRef(*access)));
   return kj::READY_NOW;
 }
 

@@ -65,8 +65,8 @@ Error shuttingDownError() {
 
 Error connectionGoneError() { return {ErrorCode::CANCELLED, "the connection has ended", {}}; }
 
-FileStoreServer::FileStoreServer(FolderState& folder, kj::Own<ConnectionScope> scope)
-    : folder(folder), scope(kj::mv(scope)) {}
+FileStoreServer::FileStoreServer(FolderState& folder, kj::Own<Access> accessParam)
+    : Guarded(kj::mv(accessParam)), folder(folder), scope(&access->connection()) {}
 
 kj::Promise<void> FileStoreServer::stat(StatContext context) {
   auto params = context.getParams();
@@ -122,7 +122,7 @@ kj::Promise<void> FileStoreServer::open(OpenContext context) {
   };
   // Taken before anything is opened, so that calls in flight count too.
   bool full = scope->openFiles >= scope->openFilesLimit;
-  OpenSlot slot(kj::addRef(*scope));
+  OpenSlot slot(kj::addRef(*access));
   if (scope->shuttingDown || full) {
     answer(scope->shuttingDown ? shuttingDownError() : tooManyFiles(scope->openFilesLimit, path), kj::mv(slot));
     return kj::READY_NOW;

@@ -181,14 +181,14 @@ kj::Promise<void> FileStoreServer::create(CreateContext context) {
                           ": this connection has " + std::to_string(scope->uploadsLimit) +
                               " uploads open, which is the limit; finish some first"));
   }
-  Creation creation{*target, {}, {}, !folder.committer->hasPending(scope.get())};
+  Creation creation{*target, {}, {}, !folder.committer->hasPending(scope)};
   if (options.getResumeKey().size() > 0) {
-    creation.resumeName = Staging::resumeNameOf(scope->grantId, target->path, rpc::asView(options.getResumeKey()));
+    creation.resumeName = Staging::resumeNameOf(access->grant().id, target->path, rpc::asView(options.getResumeKey()));
   }
   if (options.getExpectedSize().isKnown()) creation.expectedSize = options.getExpectedSize().getKnown();
   context.releaseParams();
 
-  UploadSlot slot(kj::addRef(*scope));
+  UploadSlot slot(kj::addRef(*access));
   return folder
       .run([creation = std::move(creation), &folder = folder]() {
         return creation.begin(*folder.root, *folder.staging);
@@ -219,7 +219,7 @@ kj::Promise<void> FileStoreServer::put(PutContext context) {
                                      " bytes; use an upload"));
   }
   // The place in the order is taken now; staging goes on beside that of others.
-  auto ticket = folder.committer->takeTicket(scope.get());
+  auto ticket = folder.committer->takeTicket(scope);
   auto content = textOf(params.getContent());
   context.releaseParams();
   return folder
@@ -281,7 +281,7 @@ kj::Promise<void> FileStoreServer::copy(CopyContext context) {
                       rpc::read(params.getToExpectation()), params.getMakeParents()};
   context.releaseParams();
   auto copy = std::make_shared<TreeCopy>(*folder.root, *folder.staging, folder.committer->disk(), std::move(options));
-  auto ticket = folder.committer->takeTicket(scope.get());
+  auto ticket = folder.committer->takeTicket(scope);
   // What is copied is what the calls before this one have left.
   auto turn = folder.committer->turnOf(ticket);
   return turn.then([&folder = folder, copy]() { return runCopy(folder, copy); })

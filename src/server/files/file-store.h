@@ -14,9 +14,11 @@ Error connectionGoneError();
 
 // Belongs to its connection's loop. Holds no state of its own but the scope: everything else is FolderState's, which
 // outlives it.
-class FileStoreServer final : public schema::FileStore::Server {
+class FileStoreServer final : public Guarded<schema::FileStore> {
  public:
-  FileStoreServer(FolderState& folder, kj::Own<ConnectionScope> scope);
+  FileStoreServer(FolderState& folder, kj::Own<Access> access);
+
+  Access& granted() { return *access; }
 
  protected:
   kj::Promise<void> stat(StatContext context) override;
@@ -40,7 +42,7 @@ class FileStoreServer final : public schema::FileStore::Server {
 
  private:
   FolderState& folder;
-  kj::Own<ConnectionScope> scope;
+  ConnectionScope* const scope;  // kept alive by `access`
 };
 
 }  // namespace capstan::server::files

@@ -85,8 +85,8 @@ bool isInPageCache(const OpenFile& file, uint64_t offset, size_t size) {
 
 }  // namespace
 
-FileServer::FileServer(FolderState& folder, std::shared_ptr<const OpenFile> file, OpenSlot slot)
-    : folder(folder), file(std::move(file)), slot(kj::mv(slot)) {}
+FileServer::FileServer(FolderState& folder, std::shared_ptr<const OpenFile> file, OpenSlot slotParam)
+    : Guarded(kj::addRef(slotParam.access())), folder(folder), file(std::move(file)), slot(kj::mv(slotParam)) {}
 
 kj::Promise<void> FileServer::stat(StatContext context) {
   context.releaseParams();

@@ -10,12 +10,13 @@
 namespace capstan::server::files {
 
 // Belongs to its connection's loop. Jobs on the pool share the descriptor, so that it may be dropped at any time.
-class FileServer final : public schema::File::Server {
+class FileServer final : public Guarded<schema::File> {
  public:
   // `folder` must outlive it.
   FileServer(FolderState& folder, std::shared_ptr<const OpenFile> file, OpenSlot slot);
 
   const std::shared_ptr<const OpenFile>& opened() const { return file; }
+  bool isUsable() const { return !access->lease->ended(); }
 
  protected:
   kj::Promise<void> stat(StatContext context) override;

@@ -43,9 +43,9 @@ Result<std::unique_ptr<ServedFolder>> ServedFolder::open(FolderOptions options, 
   return std::unique_ptr<ServedFolder>(std::make_unique<FolderState>(std::move(options), pool, std::move(*tree)));
 }
 
-schema::FileStore::Client FolderState::newFileStore(kj::Own<ConnectionScope> scope) {
-  auto& stores = scope->stores;
-  return stores.add(kj::heap<FileStoreServer>(*this, kj::mv(scope)));
+schema::FileStore::Client FolderState::newFileStore(kj::Own<Access> access) {
+  auto& stores = access->connection().stores;
+  return stores.add(kj::heap<FileStoreServer>(*this, kj::mv(access)));
 }
 
 Result<HeldFile> FolderState::hold(std::string path) {
@@ -63,17 +63,24 @@ Result<Version> FolderState::versionOf(const HeldFile& file) {
 kj::Promise<kj::Maybe<HeldFile>> FolderState::localFile(ConnectionScope& scope, schema::File::Client file) {
   return scope.files.getLocalServer(file).then([](kj::Maybe<schema::File::Server&> server) -> kj::Maybe<HeldFile> {
     KJ_IF_MAYBE (found, server) {
-      auto& opened = kj::downcast<FileServer>(*found).opened();
+      auto& file = kj::downcast<FileServer>(*found);
+      if (!file.isUsable()) return nullptr;
+      auto& opened = file.opened();
       return HeldFile{opened->fd, opened, opened->path};
     }
     return nullptr;
   });
 }
 
-kj::Promise<kj::Maybe<std::string>> FolderState::localTree(ConnectionScope& scope, schema::FileStore::Client store) {
-  return scope.stores.getLocalServer(store).then([](kj::Maybe<schema::FileStore::Server&> server) {
-    return server == nullptr ? kj::Maybe<std::string>() : kj::Maybe<std::string>(std::string());
-  });
+kj::Promise<kj::Maybe<kj::Own<Access>>> FolderState::localTree(ConnectionScope& scope,
+                                                               schema::FileStore::Client store) {
+  return scope.stores.getLocalServer(store).then(
+      [](kj::Maybe<schema::FileStore::Server&> server) -> kj::Maybe<kj::Own<Access>> {
+        KJ_IF_MAYBE (found, server) {
+          return kj::addRef(kj::downcast<FileStoreServer>(*found).granted());
+        }
+        return nullptr;
+      });
 }
 
 FolderFigures FolderState::figures() const {

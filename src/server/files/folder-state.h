@@ -24,11 +24,11 @@ class FolderState final : public ServedFolder {
   FolderState(FolderOptions options, BlockingPool& pool, std::unique_ptr<storage::Tree> tree);
   ~FolderState() noexcept(false);
 
-  schema::FileStore::Client newFileStore(kj::Own<ConnectionScope> scope) override;
+  schema::FileStore::Client newFileStore(kj::Own<Access> access) override;
   Result<HeldFile> hold(std::string path) override;
   Result<Version> versionOf(const HeldFile& file) override;
   kj::Promise<kj::Maybe<HeldFile>> localFile(ConnectionScope& scope, schema::File::Client file) override;
-  kj::Promise<kj::Maybe<std::string>> localTree(ConnectionScope& scope, schema::FileStore::Client store) override;
+  kj::Promise<kj::Maybe<kj::Own<Access>>> localTree(ConnectionScope& scope, schema::FileStore::Client store) override;
   FolderFigures figures() const override;
 
   // pool.run() for a job that uses this object: it is not destroyed before the job has ended, also when nobody waits

@@ -23,21 +23,22 @@ Result<std::shared_ptr<const OpenFile>> openFile(const Root& root, std::string p
 // One of ConnectionScope.openFilesLimit, given back when it is destroyed. Belongs to the connection's loop.
 class OpenSlot {
  public:
-  explicit OpenSlot(kj::Own<ConnectionScope> owner) : scope(kj::mv(owner)) {
-    ++scope->openFiles;
-    if (scope->totals != nullptr) ++scope->totals->openFiles;
+  explicit OpenSlot(kj::Own<Access> owner) : owner(kj::mv(owner)) {
+    ++connection().openFiles;
+    if (connection().totals != nullptr) ++connection().totals->openFiles;
   }
   OpenSlot(OpenSlot&&) = default;
   ~OpenSlot() {
-    if (scope.get() == nullptr) return;
-    --scope->openFiles;
-    if (scope->totals != nullptr) --scope->totals->openFiles;
+    if (owner.get() == nullptr) return;
+    --connection().openFiles;
+    if (connection().totals != nullptr) --connection().totals->openFiles;
   }
 
-  ConnectionScope& connection() { return *scope; }
+  Access& access() { return *owner; }
+  ConnectionScope& connection() { return owner->connection(); }
 
  private:
-  kj::Own<ConnectionScope> scope;
+  kj::Own<Access> owner;
 };
 
 }  // namespace capstan::server::files

@@ -14,7 +14,7 @@
 #include <capstan/base/error.h>
 #include <capstan/base/tree-watcher.h>
 #include <capstan/schema/files.capnp.h>
-#include <capstan/server/files/budget.h>
+#include <capstan/server/access/access.h>
 #include <capstan/server/files/storage.h>
 #include <capstan/storage/trash.h>
 
@@ -56,45 +56,9 @@ inline constexpr size_t MAX_READ_BYTES = 1 << 20;
 inline constexpr size_t MAX_PUT_BYTES = 1 << 20;
 inline constexpr uint32_t MAX_LIST_ENTRIES = 2048;
 inline constexpr uint32_t MAX_BATCH_OPERATIONS = 16384;
-inline constexpr uint32_t BATCHES_LIMIT = 16;    // open at the same time on one connection
 inline constexpr size_t BATCH_BYTES = 32 << 20;  // of operations that one connection's batches keep in memory
 inline constexpr uint64_t BATCH_STAGED_BYTES = 8ull << 30;  // of content that they have on the disk
 inline constexpr size_t STREAM_CHUNK_BYTES = 256 << 10;
-inline constexpr size_t ANSWER_BYTES_LIMIT = 16 << 20;  // in answers of one connection that wait for the disk
-
-// What one connection may hold, and does hold, of files. Belongs to the connection's loop, and is kept alive by every
-// capability made from it; the atomics are read by other threads for status.
-struct ConnectionScope : public kj::Refcounted {
-  // constant after construction
-  uint32_t openFilesLimit = 256;
-  uint32_t uploadsLimit = 64;
-  uint32_t downloadsLimit = 256;  // streams at the same time
-  uint32_t batchesLimit = BATCHES_LIMIT;
-  uint32_t subscriptionsLimit = 64;
-  kj::Timer* timer = nullptr;  // of the loop; null: nothing waits for time
-  std::string grantId;         // resumable uploads belong to it
-  // owned by the loop
-  uint32_t openFiles = 0;
-  uint32_t uploads = 0;
-  uint32_t subscriptions = 0;
-  uint32_t batches = 0;
-  size_t batchBytes = 0;          // in memory; see BATCH_BYTES
-  uint64_t batchStagedBytes = 0;  // on the disk
-  std::string client;             // as it named itself at login
-  bool shuttingDown = false;      // new work answers shuttingDown; what is in flight goes on
-  Budget answers{ANSWER_BYTES_LIMIT};
-  bool gone = false;  // the connection has ended: long work that it began is not gone on with
-  capnp::CapabilityServerSet<schema::File> files;  // by which those made here are known again
-  capnp::CapabilityServerSet<schema::FileStore> stores;
-  // shared by all connections; outlive the scope
-  struct Totals {
-    std::atomic<uint32_t> openFiles{0};
-    std::atomic<uint32_t> uploads{0};
-    std::atomic<uint32_t> downloads{0};
-    std::atomic<uint32_t> subscriptions{0};
-  };
-  Totals* totals = nullptr;
-};
 
 // A file held open, for those in this process who read it without RPC. Plain data, may cross threads.
 struct HeldFile {
@@ -110,8 +74,8 @@ class ServedFolder {
   static Result<std::unique_ptr<ServedFolder>> open(FolderOptions options, BlockingPool& pool);
   virtual ~ServedFolder() noexcept(false) = default;
 
-  // A capability for the whole tree, for one connection, on that connection's loop.
-  virtual schema::FileStore::Client newFileStore(kj::Own<ConnectionScope> scope) = 0;
+  // A capability for the tree that `access` is for, on the connection's loop.
+  virtual schema::FileStore::Client newFileStore(kj::Own<Access> access) = 0;
 
   // Opens a file for reading, with the errors of FileStore.open. Blocks.
   virtual Result<HeldFile> hold(std::string path) = 0;
@@ -119,10 +83,12 @@ class ServedFolder {
   virtual Result<Version> versionOf(const HeldFile& file) = 0;
 
   // What a capability of `scope`'s connection stands for, if it was made by this folder for that connection; nothing if
-  // it is another server's, or the peer's own. On the connection's loop; waits until a promised capability is known.
+  // it is another server's, the peer's own, or may not be used any more (then calling it tells why). On the
+  // connection's loop; waits until a promised capability is known.
   virtual kj::Promise<kj::Maybe<HeldFile>> localFile(ConnectionScope& scope, schema::File::Client file) = 0;
-  // The same for a tree, as the path of its top from the root of the served folder.
-  virtual kj::Promise<kj::Maybe<std::string>> localTree(ConnectionScope& scope, schema::FileStore::Client store) = 0;
+  // The same for a tree: what its capability may do, and where its top is.
+  virtual kj::Promise<kj::Maybe<kj::Own<Access>>> localTree(ConnectionScope& scope,
+                                                            schema::FileStore::Client store) = 0;
 
   virtual FolderFigures figures() const = 0;
 };

@@ -85,7 +85,8 @@ void answerUndo(Results&& answer, const std::string& under, const std::vector<Re
 
 }  // namespace
 
-TrashServer::TrashServer(FolderState& folder, kj::Own<ConnectionScope> scope) : folder(folder), scope(kj::mv(scope)) {}
+TrashServer::TrashServer(FolderState& folder, kj::Own<Access> accessParam)
+    : Guarded(kj::mv(accessParam)), folder(folder), scope(&access->connection()) {}
 
 kj::Promise<void> TrashServer::runs(RunsContext context) {
   auto params = context.getParams();
@@ -132,7 +133,7 @@ kj::Promise<void> TrashServer::restore(RestoreContext context) {
   std::string run = textOf(params.getRun()), path = textOf(params.getPath());
   std::string to = params.hasTo() && params.getTo().size() > 0 ? textOf(params.getTo()) : path;
   context.releaseParams();
-  auto ticket = folder.committer->takeTicket(scope.get());
+  auto ticket = folder.committer->takeTicket(scope);
   return folder.run([&trash = *folder.trash, run, path, to]() { return trash.restore(run, path, to); })
       .then([&folder = folder, ticket = kj::mv(ticket)](
                 Result<std::unique_ptr<Mutation>> mutation) mutable -> kj::Promise<Result<Entry>> {
@@ -150,7 +151,7 @@ kj::Promise<void> TrashServer::undo(UndoContext context) {
   if (scope->shuttingDown) return fail(context, shuttingDownError());
   std::string run = textOf(context.getParams().getRun());
   context.releaseParams();
-  auto ticket = folder.committer->takeTicket(scope.get());
+  auto ticket = folder.committer->takeTicket(scope);
   return folder.run([&trash = *folder.trash, run, client = scope->client]() { return prepareUndo(trash, run, client); })
       .then([&folder = folder, context, ticket = kj::mv(ticket)](Result<Undo> undo) mutable -> kj::Promise<void> {
         if (!undo.ok()) return fail(context, undo.error());

@@ -6,9 +6,9 @@
 namespace capstan::server::files {
 
 // Belongs to its connection's loop. The folder must outlive it.
-class TrashServer final : public schema::Trash::Server {
+class TrashServer final : public Guarded<schema::Trash> {
  public:
-  TrashServer(FolderState& folder, kj::Own<ConnectionScope> scope);
+  TrashServer(FolderState& folder, kj::Own<Access> access);
 
  protected:
   kj::Promise<void> runs(RunsContext context) override;
@@ -19,7 +19,7 @@ class TrashServer final : public schema::Trash::Server {
 
  private:
   FolderState& folder;
-  const kj::Own<ConnectionScope> scope;
+  ConnectionScope* const scope;  // kept alive by `access`
 };
 
 }  // namespace capstan::server::files

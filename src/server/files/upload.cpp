@@ -7,21 +7,22 @@
 
 namespace capstan::server::files {
 
-UploadSlot::UploadSlot(kj::Own<ConnectionScope> owner) : scope(kj::mv(owner)) {
-  ++scope->uploads;
-  if (scope->totals != nullptr) ++scope->totals->uploads;
+UploadSlot::UploadSlot(kj::Own<Access> accessParam) : owner(kj::mv(accessParam)) {
+  ++connection().uploads;
+  if (connection().totals != nullptr) ++connection().totals->uploads;
 }
 
 UploadSlot::~UploadSlot() {
-  if (scope.get() == nullptr) return;
-  --scope->uploads;
-  if (scope->totals != nullptr) --scope->totals->uploads;
+  if (owner.get() == nullptr) return;
+  --connection().uploads;
+  if (connection().totals != nullptr) --connection().totals->uploads;
 }
 
-UploadServer::UploadServer(FolderState& folder, UploadSlot slot, UploadTarget target,
+UploadServer::UploadServer(FolderState& folder, UploadSlot slotParam, UploadTarget target,
                            std::shared_ptr<StagedContent> content)
-    : folder(folder),
-      slot(kj::mv(slot)),
+    : Guarded(kj::addRef(slotParam.access())),
+      folder(folder),
+      slot(kj::mv(slotParam)),
       target(std::move(target)),
       content(std::move(content)),
       pieces([this](std::vector<Piece> taken) {
@@ -42,7 +43,7 @@ UploadServer::~UploadServer() noexcept(false) = default;
 
 capnp::Capability::Server::DispatchCallResult UploadServer::dispatchCall(
     uint64_t interfaceId, uint16_t methodId, capnp::CallContext<capnp::AnyPointer, capnp::AnyPointer> context) {
-  auto result = schema::Upload::Server::dispatchCall(interfaceId, methodId, context);
+  auto result = Guarded::dispatchCall(interfaceId, methodId, context);
   result.isStreaming = false;
   return result;
 }

@@ -12,14 +12,15 @@ namespace capstan::server::files {
 // One of ConnectionScope.uploadsLimit, given back when it is destroyed. Belongs to the connection's loop.
 class UploadSlot {
  public:
-  explicit UploadSlot(kj::Own<ConnectionScope> owner);
+  explicit UploadSlot(kj::Own<Access> owner);
   UploadSlot(UploadSlot&&) = default;
   ~UploadSlot();
 
-  ConnectionScope& connection() { return *scope; }
+  Access& access() { return *owner; }
+  ConnectionScope& connection() { return owner->connection(); }
 
  private:
-  kj::Own<ConnectionScope> scope;
+  kj::Own<Access> owner;
 };
 
 // Where an upload goes, and how.
@@ -33,7 +34,7 @@ struct UploadTarget {
 };
 
 // Belongs to its connection's loop. The folder must outlive it.
-class UploadServer final : public schema::Upload::Server {
+class UploadServer final : public Guarded<schema::Upload> {
  public:
   UploadServer(FolderState& folder, UploadSlot slot, UploadTarget target, std::shared_ptr<StagedContent> content);
   ~UploadServer() noexcept(false);

@@ -48,15 +48,15 @@ void write(schema::WatchMeans::Builder to, const Noticing::Means& means) {
 
 }  // namespace
 
-WatchSlot::WatchSlot(kj::Own<ConnectionScope> owner, Noticing& noticing) : scope(kj::mv(owner)), interest(noticing) {
-  ++scope->subscriptions;
-  if (scope->totals != nullptr) ++scope->totals->subscriptions;
+WatchSlot::WatchSlot(kj::Own<Access> accessParam, Noticing& noticing) : owner(kj::mv(accessParam)), interest(noticing) {
+  ++connection().subscriptions;
+  if (connection().totals != nullptr) ++connection().totals->subscriptions;
 }
 
 WatchSlot::~WatchSlot() {
-  if (scope.get() == nullptr) return;
-  --scope->subscriptions;
-  if (scope->totals != nullptr) --scope->totals->subscriptions;
+  if (owner.get() == nullptr) return;
+  --connection().subscriptions;
+  if (connection().totals != nullptr) --connection().totals->subscriptions;
 }
 
 kj::Promise<void> FileStoreServer::watch(WatchContext context) {
@@ -86,7 +86,7 @@ kj::Promise<void> FileStoreServer::watch(WatchContext context) {
   }
   std::string since(rpc::asView(params.getSince()));
   auto watcher = params.getWatcher();
-  WatchSlot slot(kj::addRef(*scope), *folder.noticing);
+  WatchSlot slot(kj::addRef(*access), *folder.noticing);
   context.releaseParams();
   return folder.noticing->catchUps.join(folder).then([&folder = folder, refuse, context, since = std::move(since),
                                                       watcher = kj::mv(watcher), settings = std::move(settings),
@@ -104,7 +104,8 @@ kj::Promise<void> FileStoreServer::watch(WatchContext context) {
 
 SubscriptionServer::SubscriptionServer(FolderState& folder, WatchSlot slotParam, schema::Watcher::Client watcherParam,
                                        WatchSettings settings, std::optional<uint64_t> from)
-    : folder(folder),
+    : Guarded(kj::addRef(slotParam.access())),
+      folder(folder),
       slot(kj::mv(slotParam)),
       watcher(kj::mv(watcherParam)),
       settings(std::move(settings)),
@@ -115,7 +116,13 @@ SubscriptionServer::SubscriptionServer(FolderState& folder, WatchSlot slotParam,
       // The first turn comes later, so that the answer to `watch` is sent before the first notice. `this`: a member.
       running(kj::evalLater([this]() { return run(); }).eagerlyEvaluate([this](kj::Exception&& exception) {
         fail(kj::mv(exception));
-      })) {}
+      })),
+      cutting(access->lease->whenCut()
+                  .then([this]() {
+                    running = kj::Promise<void>(kj::READY_NOW);
+                    fail(KJ_EXCEPTION(FAILED, "the grant has ended"));
+                  })
+                  .eagerlyEvaluate(nullptr)) {}
 
 kj::Promise<void> SubscriptionServer::run() {
   return waitForChanges().then([this]() { return waitForInterval(); }).then([this]() { return tell(); }).then([this]() {

@@ -23,18 +23,19 @@ struct WatchSettings {
 // One of ConnectionScope.subscriptionsLimit, given back when it is destroyed. Belongs to the connection's loop.
 class WatchSlot {
  public:
-  WatchSlot(kj::Own<ConnectionScope> scope, Noticing& noticing);
+  WatchSlot(kj::Own<Access> owner, Noticing& noticing);
   WatchSlot(WatchSlot&&) = default;
   ~WatchSlot();
-  ConnectionScope& connection() { return *scope; }
+  Access& access() { return *owner; }
+  ConnectionScope& connection() { return owner->connection(); }
 
  private:
-  kj::Own<ConnectionScope> scope;
+  kj::Own<Access> owner;
   Noticing::Interest interest;
 };
 
 // Belongs to its connection's loop. Ends when it is dropped, or when the watcher's method fails.
-class SubscriptionServer final : public schema::Subscription::Server {
+class SubscriptionServer final : public Guarded<schema::Subscription> {
  public:
   // From `position` in the journal; nothing: of a time that is not known any more.
   SubscriptionServer(FolderState& folder, WatchSlot slot, schema::Watcher::Client watcher, WatchSettings settings,
@@ -70,6 +71,7 @@ class SubscriptionServer final : public schema::Subscription::Server {
   std::vector<Waiting> waiting;
   kj::Maybe<kj::Own<kj::PromiseFulfiller<void>>> hurry;
   kj::Promise<void> running;
+  kj::Promise<void> cutting;  // ends it with the grant
 };
 
 }  // namespace capstan::server::files

@@ -18,8 +18,8 @@ struct Computed {
   BlockingPool pool{{2, 256}};
   std::unique_ptr<files::ServedFolder> folder;
   std::unique_ptr<Computing> computing;
-  files::ConnectionScope::Totals totals;
-  kj::Own<files::ConnectionScope> scope = kj::refcounted<files::ConnectionScope>();
+  ConnectionScope::Totals totals;
+  kj::Own<ConnectionScope> scope = kj::refcounted<ConnectionScope>();
   kj::Own<rpc::InProcessPeers> peers;
   kj::Maybe<schema::FileStore::Client> theStore;
   kj::Maybe<schema::Compute::Client> theCompute;
@@ -32,7 +32,6 @@ struct Computed {
     KJ_REQUIRE(started.ok(), started.error().message.c_str());
     computing = std::move(*started);
     scope->totals = &totals;
-    scope->grantId = "owner";
     connect();
   }
   ~Computed() { disconnect(); }
@@ -116,12 +115,12 @@ struct Computed {
 
    protected:
     kj::Promise<void> fileStore(FileStoreContext call) override {
-      call.getResults().setFileStore(computed.folder->newFileStore(kj::addRef(*computed.scope)));
+      call.getResults().setFileStore(computed.folder->newFileStore(Access::ofOwner(kj::addRef(*computed.scope))));
       return kj::READY_NOW;
     }
     kj::Promise<void> compute(ComputeContext call) override {
-      call.getResults().setCompute(
-          computed.computing->newCompute(kj::addRef(*computed.scope), computed.io.provider->getTimer()));
+      call.getResults().setCompute(computed.computing->newCompute(Access::ofOwner(kj::addRef(*computed.scope)),
+                                                                  computed.io.provider->getTimer()));
       return kj::READY_NOW;
     }
 

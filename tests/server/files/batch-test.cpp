@@ -126,7 +126,7 @@ class Blockade {
 TEST_F(BatchTest, CopiesWhereNobodyElseHasToWait) {
   temp.write("large", std::string(3 << 20, 'x'));
   auto otherScope = kj::refcounted<ConnectionScope>();
-  auto other = folder->newFileStore(kj::addRef(*otherScope));
+  auto other = folder->newFileStore(Access::ofOwner(kj::mv(otherScope)));
   auto batch = begin();
   add(batch, {copying("large", "copy", {}, is(versionAt("large"))), makingFolder("after")});
   Blockade blockade(pool, 3);

@@ -179,7 +179,7 @@ TEST_F(FileStoreRead, MayBeGoneWhileTheDiskStillAnswers) {
     promise.poll(served.waitScope);
     if (i % 2 == 0) {
       served.peers = nullptr;
-      served.peers = kj::heap<rpc::InProcessPeers>(served.folder->newFileStore(kj::addRef(*served.scope)));
+      served.peers = kj::heap<rpc::InProcessPeers>(served.folder->newFileStore(Access::ofOwner(kj::addRef(*served.scope))));
       served.store = served.peers->bootstrap<schema::FileStore>();
     }
   }

@@ -32,7 +32,7 @@ struct Served {
     KJ_REQUIRE(opened.ok(), opened.error().message.c_str());
     folder = std::move(*opened);
     scope->totals = &totals;
-    peers = kj::heap<rpc::InProcessPeers>(folder->newFileStore(kj::addRef(*scope)));
+    peers = kj::heap<rpc::InProcessPeers>(folder->newFileStore(Access::ofOwner(kj::addRef(*scope))));
     store = peers->bootstrap<schema::FileStore>();
   }
   FolderState& state() { return static_cast<FolderState&>(*folder); }

@@ -15,8 +15,8 @@
 #include <capstan/base/text.h>
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
-#include <capstan/storage/committer.h>
 #include <capstan/server/files/folder-state.h>
+#include <capstan/storage/committer.h>
 
 namespace capstan::server::files {
 
@@ -96,8 +96,10 @@ struct Writing {
   void connect(std::string grantId = "grant") {
     scope = kj::refcounted<ConnectionScope>();
     scope->totals = &totals;
-    scope->grantId = std::move(grantId);
-    store = folder->newFileStore(kj::addRef(*scope));
+    ShareTerms terms;
+    terms.rights = {true, true, false};
+    auto grant = std::make_shared<Grant>(std::move(grantId), Grant::newOwner(), std::move(terms), 0);
+    store = folder->newFileStore(kj::refcounted<Access>(kj::refcounted<Lease>(std::move(grant), kj::addRef(*scope))));
   }
   FolderState& state() { return static_cast<FolderState&>(*folder); }
 

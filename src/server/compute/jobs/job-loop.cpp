@@ -81,9 +81,8 @@ class JobLoop::Loop final : public kj::TaskSet::ErrorHandler {
   kj::TaskSet tasks;  // destroyed before the runs
 
   static schema::FileStore::Client newStore(files::ServedFolder& folder) {
-    auto scope = kj::refcounted<files::ConnectionScope>();
-    scope->grantId = "jobs";
-    return folder.newFileStore(kj::mv(scope));
+    auto scope = kj::refcounted<ConnectionScope>();
+    return folder.newFileStore(Access::ofOwner(kj::mv(scope)));
   }
 
   void start(std::shared_ptr<JobRecord> record) {

@@ -79,8 +79,13 @@ class Watch final : public kj::Refcounted {
 
 }  // namespace
 
-JobServer::JobServer(JobControl& control, std::shared_ptr<JobRecord> record, kj::Timer& timer, Jobs::NewValue newValue)
-    : control(control), record(std::move(record)), timer(timer), newValue(std::move(newValue)) {}
+JobServer::JobServer(kj::Own<Access> access, JobControl& control, std::shared_ptr<JobRecord> record, kj::Timer& timer,
+                     Jobs::NewValue newValue)
+    : Guarded(kj::mv(access)),
+      control(control),
+      record(std::move(record)),
+      timer(timer),
+      newValue(std::move(newValue)) {}
 
 template <typename Context>
 void JobServer::answerStatus(Context& context) {

@@ -28,9 +28,10 @@ class JobControl {
 };
 
 // Belongs to its connection's loop, with `timer`. The control must outlive it; the record is shared.
-class JobServer final : public schema::Job::Server {
+class JobServer final : public Guarded<schema::Job> {
  public:
-  JobServer(JobControl& control, std::shared_ptr<JobRecord> record, kj::Timer& timer, Jobs::NewValue newValue);
+  JobServer(kj::Own<Access> access, JobControl& control, std::shared_ptr<JobRecord> record, kj::Timer& timer,
+            Jobs::NewValue newValue);
 
  protected:
   kj::Promise<void> status(StatusContext context) override;

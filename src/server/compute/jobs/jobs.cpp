@@ -151,8 +151,8 @@ class JobsImpl final : public Jobs, public JobLoopOwner, public JobControl {
   JobJournal::Figures journalFigures() const override { return journal->figures(); }
   void beginDrain() override { draining = true; }
 
-  schema::Job::Client newJob(Record record, kj::Timer& timer, NewValue newValue) override {
-    return kj::heap<JobServer>(*this, kj::mv(record), timer, std::move(newValue));
+  schema::Job::Client newJob(kj::Own<Access> access, Record record, kj::Timer& timer, NewValue newValue) override {
+    return kj::heap<JobServer>(kj::mv(access), *this, kj::mv(record), timer, std::move(newValue));
   }
 
  private:

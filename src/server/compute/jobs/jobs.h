@@ -69,7 +69,8 @@ class Jobs {
     std::function<schema::Value::Client(std::shared_ptr<const Content>)> make;
   };
   // The capability for a job. `newValue` is kept as long as it. The Jobs must outlive it.
-  virtual schema::Job::Client newJob(std::shared_ptr<JobRecord> record, kj::Timer& timer, NewValue newValue) = 0;
+  virtual schema::Job::Client newJob(kj::Own<Access> access, std::shared_ptr<JobRecord> record, kj::Timer& timer,
+                                     NewValue newValue) = 0;
 };
 
 // Of one job, as it is now.

@@ -106,7 +106,8 @@ TEST(Submit, IsHonouredByALaterServerThatHasAnotherFolder) {
     limits.jobsRunning = 0;
     auto second = Computing::open({computed.temp.path(), limits}, *computed.folder);
     ASSERT_TRUE(second.ok()) << second.error().message;
-    auto compute = (*second)->newCompute(kj::addRef(*computed.scope), computed.io.provider->getTimer());
+    auto compute =
+        (*second)->newCompute(Access::ofOwner(kj::addRef(*computed.scope)), computed.io.provider->getTimer());
     auto request = compute.submitRequest();
     for (auto operand : request.initTask().initAdd(2)) operand.setInt(21);
     id = computed.wait(request.send()).getId().cStr();

@@ -5,7 +5,7 @@
 
 #include <kj/async.h>
 
-namespace capstan::server::files {
+namespace capstan::server {
 
 // Belongs to one loop. Must outlive its Charges and the promises that it has handed out.
 class Budget {
@@ -56,4 +56,4 @@ class Budget {
   }
 };
 
-}  // namespace capstan::server::files
+}  // namespace capstan::server

@@ -1,0 +1,119 @@
+#include <capstan/server/access/access.h>
+
+#include <ctime>
+
+#include <capnp/dynamic.h>
+
+#include <capstan/base/path.h>
+#include <capstan/base/text.h>
+#include <capstan/rpc/outcome.h>
+
+namespace capstan::server {
+
+namespace {
+
+// A timer may be of a clock that is not set when the wall clock is: looked at this often at least.
+constexpr int64_t LONGEST_SLEEP = 60ll * 1'000'000'000;
+
+int64_t now() {
+  timespec time{};
+  clock_gettime(CLOCK_REALTIME, &time);
+  return int64_t(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+}
+
+const char* wordFor(schema::Right right) {
+  switch (right) {
+    case schema::Right::WRITE: return "it was given for reading only";
+    case schema::Right::COMPUTE: return "it was given without computing";
+    default: return "only the server's owner may do this";
+  }
+}
+
+Error lacking(const MethodTerms& method) {
+  return {ErrorCode::DENIED,
+          std::string(method.name.cStr()) + " is not allowed with what you hold: " + wordFor(method.needs) +
+              "; ask whoever gave it to you for more",
+          {}};
+}
+
+// What a call answers that is not carried out.
+kj::Promise<void> answer(const MethodTerms& method, Access::Context context, const Error& error) {
+  if (method.isStreaming) return rpc::exceptionFromError(error);
+  auto results = context.getResults().initAs<capnp::DynamicStruct>(method.results);
+  return rpc::fillFailure(results, error) ? kj::Promise<void>(kj::READY_NOW) : rpc::exceptionFromError(error);
+}
+
+}  // namespace
+
+Lease::Lease(std::shared_ptr<Grant> grant, kj::Own<ConnectionScope> connection)
+    : Lease(std::move(grant), kj::mv(connection), kj::newPromiseAndFulfiller<void>()) {}
+
+Lease::Lease(std::shared_ptr<Grant> grantParam, kj::Own<ConnectionScope> connectionParam,
+             kj::PromiseFulfillerPair<void> pair)
+    : grant(std::move(grantParam)),
+      connection(kj::mv(connectionParam)),
+      cutting(pair.promise.fork()),
+      cutter(kj::mv(pair.fulfiller)),
+      expiring(whenExpired().then([this]() { cut(); }).eagerlyEvaluate(nullptr)) {}
+
+kj::Promise<void> Lease::whenCut() {
+  if (grant->isOwner()) return kj::NEVER_DONE;
+  return cutting.addBranch();
+}
+
+void Lease::cut() {
+  if (!grant->isOwner()) cutter->fulfill();
+}
+
+kj::Promise<void> Lease::whenExpired() {
+  if (grant->expires == 0 || connection->timer == nullptr) return kj::NEVER_DONE;
+  int64_t left = grant->expires - now();
+  if (left <= 0) return kj::READY_NOW;
+  // `this`: the promise is a member.
+  return connection->timer->afterDelay(std::min(left, LONGEST_SLEEP) * kj::NANOSECONDS).then([this]() {
+    return whenExpired();
+  });
+}
+
+Access::Access(kj::Own<Lease> leaseParam)
+    : lease(kj::mv(leaseParam)), top(lease->grant->terms.path), rights(lease->grant->terms.rights) {}
+
+Access::Access(kj::Own<Lease> lease, std::string top, Rights rights)
+    : lease(kj::mv(lease)), top(std::move(top)), rights(rights) {}
+
+kj::Own<Access> Access::ofOwner(kj::Own<ConnectionScope> connection) {
+  return kj::refcounted<Access>(kj::refcounted<Lease>(Grant::newOwner(), kj::mv(connection)));
+}
+
+kj::Own<Access> Access::narrowed(std::string_view path, const Rights& wanted) {
+  Rights left{rights.write && wanted.write, rights.compute && wanted.compute, rights.own && wanted.own};
+  return kj::refcounted<Access>(kj::addRef(*lease), joinPath(top, path), left);
+}
+
+std::optional<Error> Access::refusal(const MethodTerms& method) const {
+  if (auto ended = lease->ended()) return ended;
+  if (!rights.permit(method.needs)) return lacking(method);
+  return std::nullopt;
+}
+
+Access::Method Access::guard(uint64_t interfaceId, uint16_t methodId, Context context,
+                             kj::FunctionParam<Method()> dispatch) {
+  const MethodTerms* method = termsOf(interfaceId, methodId);
+  if (method == nullptr) return dispatch();  // which knows no such method either
+  if (auto error = refusal(*method)) {
+    context.releaseParams();
+    return {answer(*method, context, *error), method->isStreaming};
+  }
+  auto called = dispatch();
+  if (grant().isOwner()) return called;
+  // The call's context keeps the capability, and with it this object.
+  auto cut = lease->whenCut().then([]() { return true; });
+  auto done = called.promise.then([]() { return false; });
+  called.promise = done.exclusiveJoin(kj::mv(cut)).then([this, method, context](bool wasCut) -> kj::Promise<void> {
+    if (!wasCut) return kj::READY_NOW;
+    return answer(*method, context, lease->ended().value_or(Error{ErrorCode::REVOKED, "the grant has ended", {}}));
+  });
+  return called;
+}
+
+}  // namespace capstan::server

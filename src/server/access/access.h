@@ -1,0 +1,101 @@
+// What one capability may do, and the guard that stands before each of its calls: the only place where rights are
+// compared, where ended grants are noticed, and where calls in flight are cut.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <capnp/capability.h>
+#include <kj/async.h>
+#include <kj/function.h>
+#include <kj/refcount.h>
+#include <kj/timer.h>
+
+#include <capstan/server/access/connection-scope.h>
+#include <capstan/server/access/grant.h>
+#include <capstan/server/access/rights.h>
+
+namespace capstan::server {
+
+// One grant on one connection, for all logins with it. Belongs to the connection's loop, and is kept alive by every
+// capability that came from it.
+class Lease final : public kj::Refcounted {
+ public:
+  Lease(std::shared_ptr<Grant> grant, kj::Own<ConnectionScope> connection);
+  KJ_DISALLOW_COPY(Lease);
+
+  // constant after construction
+  const std::shared_ptr<Grant> grant;
+  kj::Own<ConnectionScope> connection;
+
+  // Why nothing under it succeeds any more.
+  std::optional<Error> ended() const { return grant->ended(); }
+
+  // Resolves when the grant has ended: what goes on without a call (a subscription, a computation) has to end then.
+  // Never for the owner's.
+  kj::Promise<void> whenCut();
+
+  // Every call in flight answers that the grant has ended, which it has. Called on the loop when it was revoked; when
+  // its time is over, the lease does so by itself.
+  void cut();
+
+ private:
+  kj::ForkedPromise<void> cutting;
+  kj::Own<kj::PromiseFulfiller<void>> cutter;
+  kj::Promise<void> expiring;
+
+  Lease(std::shared_ptr<Grant> grant, kj::Own<ConnectionScope> connection, kj::PromiseFulfillerPair<void> cutting);
+  kj::Promise<void> whenExpired();
+};
+
+// What one capability may do: a lease, or a part of it. Belongs to the connection's loop; immutable.
+class Access final : public kj::Refcounted {
+ public:
+  // All that the lease's grant gives.
+  explicit Access(kj::Own<Lease> lease);
+  // A part: the tree at `top`, with rights that are within those of the lease.
+  Access(kj::Own<Lease> lease, std::string top, Rights rights);
+
+  // For work of the server's own, which nobody logged in for.
+  static kj::Own<Access> ofOwner(kj::Own<ConnectionScope> connection);
+
+  // constant after construction
+  kj::Own<Lease> lease;
+  const std::string top;  // the path of its tree from the root of the served folder
+  const Rights rights;
+
+  ConnectionScope& connection() { return *lease->connection; }
+  const Grant& grant() const { return *lease->grant; }
+
+  // The same lease for a tree below this one's, with what `wanted` leaves of the rights.
+  kj::Own<Access> narrowed(std::string_view path, const Rights& wanted);
+
+  using Method = capnp::Capability::Server::DispatchCallResult;
+  using Context = capnp::CallContext<capnp::AnyPointer, capnp::AnyPointer>;
+
+  // Calls `dispatch` if the method may be called; else answers why not, in its results' `outcome`, with capabilities
+  // that answer the same. A call that is in flight when the grant ends is dropped, and answers that.
+  Method guard(uint64_t interfaceId, uint16_t methodId, Context context, kj::FunctionParam<Method()> dispatch);
+
+ private:
+  std::optional<Error> refusal(const MethodTerms& method) const;
+};
+
+// The base of every object that a client can call after its login.
+template <typename Interface>
+class Guarded : public Interface::Server {
+ public:
+  explicit Guarded(kj::Own<Access> access) : access(kj::mv(access)) {}
+
+  Access::Method dispatchCall(uint64_t interfaceId, uint16_t methodId, Access::Context context) override {
+    return access->guard(interfaceId, methodId, context,
+                         [&]() { return Interface::Server::dispatchCall(interfaceId, methodId, context); });
+  }
+
+ protected:
+  kj::Own<Access> access;  // constant
+};
+
+}  // namespace capstan::server

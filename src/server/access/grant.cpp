@@ -1,0 +1,69 @@
+#include <capstan/server/access/grant.h>
+
+#include <ctime>
+
+#include <capstan/base/text.h>
+
+namespace capstan::server {
+
+namespace {
+
+int64_t earliest(int64_t a, int64_t b) { return a == 0 ? b : b == 0 ? a : std::min(a, b); }
+
+int64_t now() {
+  timespec time{};
+  clock_gettime(CLOCK_REALTIME, &time);
+  return int64_t(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+}
+
+std::string nameOf(const Grant& grant) {
+  if (grant.terms.label.empty()) return "the share " + grant.id;
+  return "the share \"" + escapeForTerminal(grant.terms.label) + "\"";
+}
+
+// The one whose own time is over: the holder knows it, or knows at least that it is not the one that was given.
+const Grant& overOf(const Grant& grant) {
+  const Grant* each = &grant;
+  while (each->terms.expires != grant.expires && each->parent != nullptr) each = each->parent.get();
+  return *each;
+}
+
+}  // namespace
+
+Grant::Grant(std::string id, std::shared_ptr<const Grant> parent, ShareTerms terms, int64_t made)
+    : id(std::move(id)),
+      parent(std::move(parent)),
+      terms(std::move(terms)),
+      made(made),
+      expires(earliest(this->terms.expires, this->parent == nullptr ? 0 : this->parent->expires)) {}
+
+std::shared_ptr<Grant> Grant::newOwner() {
+  ShareTerms terms;
+  terms.rights = Rights::all();
+  return std::make_shared<Grant>(OWNER_GRANT, nullptr, std::move(terms), 0);
+}
+
+bool Grant::isFrom(const Grant& ancestor) const {
+  for (const Grant* each = this; each != nullptr; each = each->parent.get()) {
+    if (each->id == ancestor.id) return true;
+  }
+  return false;
+}
+
+std::optional<Error> Grant::ended() const {
+  if (!isRevoked() && expires == 0) return std::nullopt;
+  return endedAt(now());
+}
+
+std::optional<Error> Grant::endedAt(int64_t time) const {
+  if (isRevoked()) {
+    return Error{ErrorCode::REVOKED, nameOf(*this) + " was revoked; ask whoever gave it to you for a new one", {}};
+  }
+  if (expires != 0 && time >= expires) {
+    return Error{
+        ErrorCode::EXPIRED, nameOf(overOf(*this)) + " has expired; ask whoever gave it to you for a new one", {}};
+  }
+  return std::nullopt;
+}
+
+}  // namespace capstan::server
