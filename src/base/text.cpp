@@ -29,6 +29,11 @@ size_t utf8Length(std::string_view bytes) {
   return 0;
 }
 
+// U+0080 to U+009F: control characters that some terminals obey.
+bool isC1(std::string_view bytes, size_t length) {
+  return length == 2 && bytes[0] == '\xc2' && static_cast<unsigned char>(bytes[1]) < 0xa0;
+}
+
 constexpr char HEX[] = "0123456789abcdef";
 
 void appendHexByte(std::string& to, std::string_view prefix, unsigned char byte) {
@@ -91,8 +96,7 @@ std::string escapeForTerminal(std::string_view bytes) {
   while (!bytes.empty()) {
     auto first = static_cast<unsigned char>(bytes[0]);
     size_t length = utf8Length(bytes);
-    // U+0080 to U+009F are control characters that some terminals obey.
-    bool c1 = length == 2 && first == 0xc2 && static_cast<unsigned char>(bytes[1]) < 0xa0;
+    bool c1 = isC1(bytes, length);
     if (length == 0 || c1 || first < 0x20 || first == 0x7f || first == '\\') {
       length = c1 ? 2 : 1;
       if (first == '\n') {
@@ -132,6 +136,8 @@ std::string escapeForJson(std::string_view bytes) {
       result += "\\r";
     } else if (first < 0x20 || first == 0x7f) {
       appendHexByte(result, "\\u00", first);
+    } else if (isC1(bytes, length)) {
+      appendHexByte(result, "\\u00", static_cast<unsigned char>(bytes[1]));
     } else {
       result += bytes.substr(0, length);
     }

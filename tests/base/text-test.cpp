@@ -35,6 +35,13 @@ TEST(EscapeForJson, TurnsBytesThatAreNotUtf8IntoLoneSurrogates) {
   EXPECT_EQ(escapeForJson("ü"), "ü");
 }
 
+TEST(EscapeForJson, LeavesNoControlCharactersToATerminal) {
+  EXPECT_EQ(escapeForJson("\x1b[2J\x7f\xc2\x9b"
+                          "2J"),
+            "\\u001b[2J\\u007f\\u009b2J");
+  EXPECT_EQ(escapeForJson("\xc2\xa0"), "\xc2\xa0");
+}
+
 TEST(Hex, GoesThereAndBack) {
   EXPECT_EQ(toHex("\x00\xfe"s), "00fe");
   EXPECT_EQ(fromHex("00FE"), "\x00\xfe"s);
