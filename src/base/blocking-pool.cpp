@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include <capstan/base/log.h>
+
 namespace capstan {
 
 struct BlockingPool::Impl {
@@ -50,7 +52,9 @@ BlockingPool::BlockingPool(Options options) : impl(std::make_shared<Impl>(option
       if (*options.name != '\0') pthread_setname_np(pthread_self(), options.name);
       // On Linux, niceness is each thread's own.
       // Where it is refused, the work can be done all the same.
-      if (options.niceness != 0) [[maybe_unused]] int ignored = nice(options.niceness);
+      if (options.niceness != 0) [[maybe_unused]]
+        int ignored = nice(options.niceness);
+      log::LinesOfKj linesOfKj;
       impl->work();
     });
   }

@@ -65,4 +65,22 @@ void write(Level level, std::string_view line) {
   }
 }
 
+namespace {
+
+Level levelOf(kj::LogSeverity severity) {
+  switch (severity) {
+    case kj::LogSeverity::DBG: return Level::DEBUG;
+    case kj::LogSeverity::INFO: return Level::INFO;
+    case kj::LogSeverity::WARNING: return Level::WARNING;
+    default: return Level::ERROR;
+  }
+}
+
+}  // namespace
+
+void LinesOfKj::logMessage(kj::LogSeverity severity, const char* file, int line, int, kj::String&& text) {
+  Level level = levelOf(severity);
+  if (log::level() <= level) write(level, kj::str(file, ":", line, ": ", text).cStr());
+}
+
 }  // namespace capstan::log

@@ -5,6 +5,7 @@
 #include <functional>
 #include <string_view>
 
+#include <kj/exception.h>
 #include <kj/string.h>
 
 namespace capstan::log {
@@ -38,5 +39,13 @@ template <typename... Parts>
 void error(Parts&&... parts) {
   if (level() <= Level::ERROR) write(Level::ERROR, kj::str(kj::fwd<Parts>(parts)...).cStr());
 }
+
+// As long as one lives on a thread's stack, what KJ and Cap'n Proto have to say on that thread (failures that nobody
+// was left to hear of, exceptions thrown while another one is on its way) are lines of this log. Otherwise it goes to
+// standard error as it is, with bytes and line breaks that a peer may have chosen.
+class LinesOfKj final : public kj::ExceptionCallback {
+ public:
+  void logMessage(kj::LogSeverity severity, const char* file, int line, int contextDepth, kj::String&& text) override;
+};
 
 }  // namespace capstan::log

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <capstan/base/digest.h>
+#include <capstan/base/log.h>
 #include <capstan/base/text.h>
 
 namespace capstan::client {
@@ -71,6 +72,8 @@ kj::Promise<kj::Maybe<Error>> Links::connectLoop() {
     KJ_IF_MAYBE (error, failure) {
       failed(*error);
       lastReached = false;
+      // Who is not the server that was expected will not become it.
+      if (error->code == ErrorCode::DENIED) return kj::Promise<kj::Maybe<Error>>(kj::Maybe<Error>(kj::mv(*error)));
       next = mayRetry() ? connectLoop() : kj::Promise<kj::Maybe<Error>>(kj::Maybe<Error>(finalError()));
     }
     return next;
@@ -84,26 +87,72 @@ kj::Promise<kj::Maybe<Error>> Links::connectOnce() {
                                       formatDuration(options.connectTimeout),
                                   {}});
   });
-  return kj::evalNow([this]() { return dial(); })
-      .then(
-          [this](kj::Own<kj::AsyncIoStream>&& stream) {
-            adopt(kj::mv(stream));
-            return kj::Maybe<Error>(nullptr);
-          },
-          [this](kj::Exception&& exception) { return kj::Maybe<Error>(explainDialFailure(exception)); })
+  return dialFrom(0)
+      .then([this](Dialled&& dialled) {
+        if (!dialled.ok()) return kj::Maybe<Error>(dialled.error());
+        adopt(std::move(*dialled));
+        return kj::Maybe<Error>(nullptr);
+      })
       .exclusiveJoin(kj::mv(tooLate));
 }
 
-kj::Promise<kj::Own<kj::AsyncIoStream>> Links::dial() {
-  std::string address = options.address.toString();
-  return network.parseAddress(address.c_str()).then([](kj::Own<kj::NetworkAddress>&& target) {
-    auto connected = target->connect();
-    return connected.attach(kj::mv(target));
-  });
+const rpc::Address& Links::addressAt(size_t index) const {
+  return index == 0 ? options.address : options.moreAddresses[index - 1];
+}
+
+kj::Promise<Links::Dialled> Links::dialFrom(size_t index) {
+  auto dialling = kj::evalNow([this, index]() { return dial(addressAt(index)); });
+  size_t left = options.moreAddresses.size() - index;
+  // Where one does not answer at all, the others get their share of the time.
+  auto share = int64_t(options.connectTimeout / (left + 1)) * kj::NANOSECONDS;
+  if (left > 0) {
+    dialling = dialling.exclusiveJoin(timer.afterDelay(share).then([this, index]() {
+      return Dialled(Error{
+          ErrorCode::UNREACHABLE, escapeForTerminal(addressAt(index).toString()) + " did not answer in time", {}});
+    }));
+  }
+  return dialling
+      .catch_([this, index](kj::Exception&& exception) {
+        return Dialled(explainDialFailure(exception, addressAt(index)));
+      })
+      .then([this, index, left](Dialled&& dialled) -> kj::Promise<Dialled> {
+        if (dialled.ok()) {
+          if (index > 0) std::swap(options.address, options.moreAddresses[index - 1]);
+          return kj::mv(dialled);
+        }
+        if (left == 0) return kj::mv(dialled);
+        return dialFrom(index + 1).then([failure = dialled.error()](Dialled&& next) mutable {
+          // That somebody else answers at one address matters more than that nobody does at another.
+          bool worse = !next.ok() && failure.code == ErrorCode::DENIED && next.error().code != ErrorCode::DENIED;
+          return worse ? Dialled(kj::mv(failure)) : kj::mv(next);
+        });
+      });
+}
+
+kj::Promise<Links::Dialled> Links::dial(const rpc::Address& address) {
+  std::string text = address.toString();
+  return network.parseAddress(text.c_str())
+      .then([](kj::Own<kj::NetworkAddress>&& target) {
+        auto connected = target->connect();
+        return connected.attach(kj::mv(target));
+      })
+      .then([this, address](kj::Own<kj::AsyncIoStream>&& stream) -> kj::Promise<Dialled> {
+        tuneSocket(*stream, address);
+        if (!rpc::speaksTls(options.security, address)) return Dialled(kj::mv(stream));
+        return encrypt(kj::mv(stream), address);
+      });
+}
+
+kj::Promise<Links::Dialled> Links::encrypt(kj::Own<kj::AsyncIoStream> stream, const rpc::Address& address) {
+  if (tls.get() == nullptr) {
+    auto made = rpc::TlsClient::make(options.security);
+    if (!made.ok()) return Dialled(made.error());
+    tls = std::move(*made);
+  }
+  return tls->connect(kj::mv(stream), address);
 }
 
 void Links::adopt(kj::Own<kj::AsyncIoStream> stream) {
-  tuneSocket(*stream, options.address);
   auto connection = kj::refcounted<Connection>(kj::mv(stream), options, timer, counters, graveyard);
   // The watchers hold a reference: it is compared with `current` before anything is done.
   auto ended =
@@ -128,14 +177,14 @@ void Links::adopt(kj::Own<kj::AsyncIoStream> stream) {
   current = kj::mv(connection);
 }
 
-Error Links::explainDialFailure(const kj::Exception& exception) const {
-  std::string address = escapeForTerminal(options.address.toString());
+Error Links::explainDialFailure(const kj::Exception& exception, const rpc::Address& dialled) const {
+  std::string address = escapeForTerminal(dialled.toString());
   std::string reason = rpc::errorFromException(exception).message;
   std::string description = exception.getDescription().cStr();
   std::string sentence;
   if (contains(description, "Connection refused")) {
     sentence = "nothing listens at " + address;
-  } else if (options.address.kind == rpc::Address::Kind::UNIX && contains(description, "No such file")) {
+  } else if (dialled.kind == rpc::Address::Kind::UNIX && contains(description, "No such file")) {
     sentence = "there is no server's socket at " + address;
   } else if (contains(description, "DNS lookup failed")) {
     sentence = "the host name in " + address + " is not known";
@@ -267,7 +316,7 @@ Links::Verdict Links::judgeBroken(Connection& connection, Repeat repeat, kj::Exc
 
 void Links::taskFailed(kj::Exception&& exception) {
   // Only watchers and the destruction of dead connections run here, and they have nobody to tell.
-  KJ_LOG(ERROR, "a connection could not be taken down", exception.getDescription());
+  log::error("a connection could not be taken down: ", exception.getDescription());
 }
 
 }  // namespace capstan::client

@@ -41,6 +41,7 @@ struct ServiceThread::Impl {
 
 ServiceThread::Impl::Impl(ServiceOptions options, OnEvent onEvent) {
   thread = std::thread([this, options = std::move(options), onEvent = std::move(onEvent)]() mutable {
+    log::LinesOfKj linesOfKj;
     KJ_IF_MAYBE (exception, kj::runCatchingExceptions([&]() { main(std::move(options), std::move(onEvent)); })) {
       if (service == nullptr)
         isReady.set_exception(std::make_exception_ptr(kj::mv(*exception)));

@@ -3,7 +3,9 @@
 #include <string>
 #include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <kj/debug.h>
 
 namespace capstan {
 namespace {
@@ -24,6 +26,24 @@ TEST_F(Log, CannotBeForgedByAPeersBytes) {
   log::info("client ", "evil\n2026-01-01 info: all is well\x1b[2J", " connected");
   ASSERT_EQ(lines.size(), 1u);
   EXPECT_EQ(lines[0], "client evil\\n2026-01-01 info: all is well\\x1b[2J connected");
+}
+
+TEST_F(Log, CannotBeForgedByWhatTheLibrariesLogOfAPeer) {
+  log::LinesOfKj linesOfKj;
+  kj::Exception exception(kj::Exception::Type::FAILED, "(remote)", 1,
+                          kj::str("bad\n2026-01-01 info: all is well\x1b[2J"));
+  KJ_LOG(ERROR, "a task failed", exception);
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_THAT(lines[0], testing::HasSubstr("a task failed"));
+  EXPECT_THAT(lines[0], testing::HasSubstr("bad\\n2026-01-01 info: all is well\\x1b[2J"));
+}
+
+TEST_F(Log, TakesLinesOfTheLibrariesOnlyAsLongAsItIsAskedTo) {
+  testing::internal::CaptureStderr();
+  { log::LinesOfKj linesOfKj; }
+  KJ_LOG(ERROR, "on its own");
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), testing::HasSubstr("on its own"));
+  EXPECT_THAT(lines, testing::IsEmpty());
 }
 
 TEST_F(Log, LeavesOutWhatIsBelowItsLevel) {

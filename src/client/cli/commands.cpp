@@ -9,6 +9,7 @@
 
 #include <kj/exception.h>
 
+#include <capstan/base/log.h>
 #include <capstan/base/text.h>
 #include <capstan/client/cli/command-list.h>
 #include <capstan/client/cli/exit-status.h>
@@ -73,6 +74,7 @@ void useUtf8() {
 
 int run(int argc, char** argv) {
   fillStandardDescriptors();
+  log::LinesOfKj linesOfKj;
   signal(SIGPIPE, SIG_IGN);
   useUtf8();
   Parsed parsed = parseWords(commandTable(), wordsOf(argc, argv));

@@ -138,6 +138,7 @@ JobLoop::JobLoop(JobLoopOwner& owner, const ComputeContext& context, std::shared
     : owner(owner), context(context), waker(std::move(waker)) {
   std::promise<void> started;
   thread = std::thread([this, &started]() {
+    log::LinesOfKj linesOfKj;
     pthread_setname_np(pthread_self(), "capstan-jobs");
     bool ready = false;
     auto failure = kj::runCatchingExceptions([&]() {
