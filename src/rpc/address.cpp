@@ -15,6 +15,7 @@ namespace capstan::rpc {
 namespace {
 
 constexpr std::string_view UNIX_PREFIX = "unix:";
+constexpr std::string_view UNIX_NAME = UNIX_PREFIX.substr(0, UNIX_PREFIX.size() - 1);
 constexpr size_t MAX_SOCKET_PATH = sizeof(sockaddr_un::sun_path) - 1;
 constexpr size_t MAX_HOST_BYTES = 253;
 
@@ -46,6 +47,8 @@ std::string_view reasonAgainstHost(std::string_view host) {
   if (!std::all_of(host.begin(), host.end(), isHostCharacter))
     return "the host holds a character that no host name has";
   if (std::all_of(host.begin(), host.end(), isDigit)) return "the host is only a number";
+  // With a port it would read as a socket's path.
+  if (host == UNIX_NAME) return "no host is called so here: a socket's path follows unix:";
   return {};
 }
 

@@ -79,6 +79,7 @@ TEST(Address, RefusesTheRestAndNamesIt) {
       "host:+1",
       "host:0x10",
       "unix:",
+      "unix",
       "tcp://host:1",
       "[fe80::1%e th]:1",
       "h\x1b[2J:1",
