@@ -69,7 +69,7 @@ kj::Promise<kj::Maybe<HeldFile>> FakeFolder::localFile(ConnectionScope&, schema:
 }
 
 kj::Promise<kj::Maybe<kj::Own<Access>>> FakeFolder::localTree(ConnectionScope&, schema::FileStore::Client) {
-  return kj::Maybe<std::string>();
+  return kj::Maybe<kj::Own<Access>>();
 }
 
 FolderFigures FakeFolder::figures() const {

@@ -18,6 +18,7 @@ class FakeFolder final : public ServedFolder {
   Result<Version> versionOf(const HeldFile&) override { return Version(); }
   kj::Promise<kj::Maybe<HeldFile>> localFile(ConnectionScope&, schema::File::Client) override;
   kj::Promise<kj::Maybe<kj::Own<Access>>> localTree(ConnectionScope&, schema::FileStore::Client) override;
+  void waitForApply() override {}
   FolderFigures figures() const override;
 
   const FolderOptions options;

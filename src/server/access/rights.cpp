@@ -88,9 +88,9 @@ bool Rights::permit(schema::Right right) const {
   return own;
 }
 
-Rights read(schema::Rights::Reader from) { return {from.getWrite(), from.getCompute(), false}; }
+Rights rightsFrom(schema::Rights::Reader from) { return {from.getWrite(), from.getCompute(), false}; }
 
-void write(schema::Rights::Builder to, const Rights& rights) {
+void fillRights(schema::Rights::Builder to, const Rights& rights) {
   to.setWrite(rights.write);
   to.setCompute(rights.compute);
 }

@@ -24,8 +24,8 @@ struct Rights {
   bool operator==(const Rights&) const = default;
 };
 
-Rights read(schema::Rights::Reader from);
-void write(schema::Rights::Builder to, const Rights& rights);
+Rights rightsFrom(schema::Rights::Reader from);
+void fillRights(schema::Rights::Builder to, const Rights& rights);
 
 // What the schema says of one method. Lives as long as the process.
 struct MethodTerms {

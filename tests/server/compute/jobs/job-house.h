@@ -150,7 +150,8 @@ struct JobHouse {
       got = std::move(content);
       return rpc::failed<schema::Value>({ErrorCode::UNSUPPORTED, "not a real one", {}});
     };
-    return jobs->newJob(std::move(record), io.provider->getTimer(), std::move(newValue));
+    return jobs->newJob(Access::ofOwner(kj::refcounted<ConnectionScope>()), std::move(record), io.provider->getTimer(),
+                        std::move(newValue));
   }
 
   SeenStatus status(std::shared_ptr<JobRecord> record) {
