@@ -112,6 +112,14 @@ class GatewayServer final : public schema::Gateway::Server {
                        "); try again later, or start it with a higher --max-connections",
                    {}};
     }
+    if (context->needsTls) {
+      // The client tells a wrong token from this by the word, which is not in here.
+      return Error{
+          ErrorCode::DENIED,
+          "the server takes connections over a network with TLS only; use an invite (--server @FILE), or leave "
+          "out --insecure",
+          {}};
+    }
     if (server.draining) return Error{ErrorCode::SHUTTING_DOWN, "the server is shutting down; try again later", {}};
     uint32_t version = params.getProtocolVersion();
     if (version != 0 && (version < OLDEST_PROTOCOL_VERSION || version > schema::PROTOCOL_VERSION)) {

@@ -15,15 +15,17 @@ struct ConnectionContext final : public kj::Refcounted {
   // constant after construction
   ServerState& server;
   kj::Timer& timer;
-  std::string peer;  // for the log
+  std::string peer;     // for the log
+  std::string network;  // what wrong tokens count for
   schema::Authentication authentication;
-  bool refused;  // beyond the server's limit: no login succeeds
+  bool refused;           // beyond the server's limit: no login succeeds
+  bool needsTls = false;  // it came without TLS over a network: no login succeeds
   kj::Own<ConnectionScope> scope;
+  LoopLeases* leases = nullptr;  // of the loop; null: nothing is ever revoked
   // owned by the loop
   std::string client;     // what the client calls itself
   uint32_t sessions = 0;  // open now
   bool everLoggedIn = false;
-  uint32_t wrongTokens = 0;
   // By the grant's id: one for all logins with it. Values of one are known to the other.
   struct Login {
     kj::Own<Lease> lease;
@@ -36,6 +38,7 @@ struct ConnectionContext final : public kj::Refcounted {
       : server(server),
         timer(timer),
         peer(std::move(peer)),
+        network(networkOf(this->peer)),
         authentication(authentication),
         refused(refused),
         scope(kj::mv(scope)) {}

@@ -58,15 +58,15 @@ rpc::Address addressOf(const sockaddr* raw, socklen_t size) {
 }
 
 // `numeric` is what `wanted` stands for.
-Status checkReach(const rpc::Address& wanted, const rpc::Address& numeric, bool insecure) {
-  if (numeric.isLoopback() || insecure) return okStatus();
+Status checkReach(const rpc::Address& wanted, const rpc::Address& numeric, bool reachable) {
+  if (numeric.isLoopback() || reachable) return okStatus();
   return cannotListen(wanted,
-                      "other machines could reach it, and this version has no TLS: whoever can read the network "
-                      "would see tokens and files. Say --insecure if the network is trusted");
+                      "other machines could reach it, and there is no TLS: whoever can read the network would see "
+                      "tokens and files. Say --insecure if the network is trusted");
 }
 
-Result<Listener> bindTcp(const rpc::Address& wanted, const addrinfo& info, bool insecure) {
-  auto allowed = checkReach(wanted, addressOf(info.ai_addr, info.ai_addrlen), insecure);
+Result<Listener> bindTcp(const rpc::Address& wanted, const addrinfo& info, bool reachable) {
+  auto allowed = checkReach(wanted, addressOf(info.ai_addr, info.ai_addrlen), reachable);
   if (!allowed.ok()) return allowed.error();
   kj::AutoCloseFd fd(socket(info.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (fd.get() < 0) return cannotListen(wanted, errno);
@@ -80,7 +80,7 @@ Result<Listener> bindTcp(const rpc::Address& wanted, const addrinfo& info, bool 
   return Listener(kj::mv(fd), addressOf(reinterpret_cast<sockaddr*>(&bound), size));
 }
 
-Result<std::vector<Listener>> listenOnTcp(const rpc::Address& address, bool insecure) {
+Result<std::vector<Listener>> listenOnTcp(const rpc::Address& address, bool reachable) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_ADDRCONFIG;
@@ -96,7 +96,7 @@ Result<std::vector<Listener>> listenOnTcp(const rpc::Address& address, bool inse
 
   std::vector<Listener> listeners;
   for (const addrinfo* info = found; info != nullptr; info = info->ai_next) {
-    auto listener = bindTcp(address, *info, insecure);
+    auto listener = bindTcp(address, *info, reachable);
     if (!listener.ok()) return listener.error();
     listeners.push_back(std::move(*listener));
     if (address.port == 0) break;
@@ -191,8 +191,8 @@ Status ensureOwnFolder(const std::string& folder) {
   return okStatus();
 }
 
-Result<std::vector<Listener>> listenOn(const rpc::Address& address, bool insecure) {
-  return address.kind == rpc::Address::Kind::UNIX ? listenOnUnix(address) : listenOnTcp(address, insecure);
+Result<std::vector<Listener>> listenOn(const rpc::Address& address, bool reachable) {
+  return address.kind == rpc::Address::Kind::UNIX ? listenOnUnix(address) : listenOnTcp(address, reachable);
 }
 
 namespace {
@@ -215,7 +215,7 @@ rpc::Address unixAddressOf(const sockaddr_un& raw, socklen_t size) {
 
 }  // namespace
 
-Result<Listener> inherit(kj::AutoCloseFd fd, const std::string& name, bool insecure) {
+Result<Listener> inherit(kj::AutoCloseFd fd, const std::string& name, bool reachable) {
   auto refuse = [&](std::string_view reason) {
     return Error{ErrorCode::INVALID_ARGUMENT,
                  "cannot listen on " + escapeForTerminal(name) + ", which was handed over: " + std::string(reason),
@@ -233,7 +233,7 @@ Result<Listener> inherit(kj::AutoCloseFd fd, const std::string& name, bool insec
     return refuse("it is not listening; one that is one connection already comes from Accept=yes, which has to be no");
   rpc::Address address = isUnix ? unixAddressOf(reinterpret_cast<sockaddr_un&>(raw), size)
                                 : addressOf(reinterpret_cast<sockaddr*>(&raw), size);
-  auto allowed = checkReach(address, address, insecure);
+  auto allowed = checkReach(address, address, reachable);
   if (!allowed.ok()) return allowed.error();
   if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
     return refuse(strerror(errno));
@@ -250,6 +250,10 @@ PeerIdentity identifyPeer(int fd) {
   }
   if (raw.ss_family != AF_UNIX) {
     peer.name = addressOf(reinterpret_cast<sockaddr*>(&raw), size).toString();
+    // A listener on all addresses has loopback among them: what came that way did not cross a network.
+    size = sizeof(raw);
+    peer.isLocal = getsockname(fd, reinterpret_cast<sockaddr*>(&raw), &size) == 0 &&
+                   addressOf(reinterpret_cast<sockaddr*>(&raw), size).isLoopback();
     return peer;
   }
   peer.isUnix = true;

@@ -12,6 +12,7 @@
 #include <capstan/rpc/event-loop.h>
 #include <capstan/rpc/outcome.h>
 #include <capstan/rpc/peer-connection.h>
+#include <capstan/server/arrival.h>
 #include <capstan/server/gateway.h>
 
 namespace capstan::server {
@@ -23,18 +24,38 @@ constexpr kj::Duration REFUSED_DEADLINE = 5 * kj::SECONDS;
 
 kj::Duration nanoseconds(uint64_t count) { return int64_t(count) * kj::NANOSECONDS; }
 
-// One connection from its first byte to its last.
+// What a connection is counted by, from the moment it was accepted until nothing of it is left.
+struct Place {
+  ConnectionRegistry::Entry registered;
+  std::atomic<uint32_t>& load;
+  const kj::TimePoint since;
+  const PeerIdentity peer;
+  const bool refused;
+
+  Place(ServerState& server, std::atomic<uint32_t>& load, kj::TimePoint now, PeerIdentity peerParam, bool refused)
+      : registered(server.registry), load(load), since(now), peer(std::move(peerParam)), refused(refused) {
+    log::info(peer.name.c_str(), " connected, ", server.registry.open(), " open");
+  }
+  ~Place() { load.fetch_sub(1, std::memory_order_relaxed); }
+  KJ_DISALLOW_COPY(Place);
+
+  // How long it may still take to log in.
+  kj::Duration leftToLogIn(const ServerState& server, kj::TimePoint now) const {
+    auto deadline = nanoseconds(server.options.loginDeadline);
+    if (refused) deadline = kj::min(deadline, REFUSED_DEADLINE);
+    return kj::max(deadline - (now - since), 0 * kj::NANOSECONDS);
+  }
+};
+
+// One connection from its first message to its last.
 class ServedConnection {
  public:
-  ServedConnection(ServerState& server, kj::Timer& timer, kj::Own<kj::AsyncIoStream> stream, const PeerIdentity& peer,
-                   bool refused)
-      : registered(server.registry),
+  ServedConnection(ServerState& server, kj::Timer& timer, Arrivals::Arrived arrived, kj::Own<Place> placeParam)
+      : place(kj::mv(placeParam)),
         timer(timer),
-        context(newContext(server, timer, peer, refused)),
-        connection(kj::mv(stream), capnp::rpc::twoparty::Side::SERVER,
-                   capnp::Capability::Client(newGateway(kj::addRef(*context))), registered.counters) {
-    log::info(context->peer.c_str(), " connected, ", server.registry.open(), " open");
-  }
+        context(newContext(server, timer, *place, arrived.isEncrypted)),
+        connection(kj::mv(arrived.stream), capnp::rpc::twoparty::Side::SERVER,
+                   capnp::Capability::Client(newGateway(kj::addRef(*context))), place->registered.counters) {}
 
   ~ServedConnection() noexcept(false) {
     context->scope->gone = true;
@@ -54,31 +75,34 @@ class ServedConnection {
   void beginDrain() { context->scope->shuttingDown = true; }
 
  private:
-  ConnectionRegistry::Entry registered;
+  kj::Own<Place> place;
   kj::Timer& timer;
   kj::Own<ConnectionContext> context;
   rpc::PeerConnection connection;
   kj::StringPtr reason;  // why this side ended it
   uint64_t messagesBefore = 0;
 
-  static kj::Own<ConnectionContext> newContext(ServerState& server, kj::Timer& timer, const PeerIdentity& peer,
-                                               bool refused) {
+  static kj::Own<ConnectionContext> newContext(ServerState& server, kj::Timer& timer, const Place& place,
+                                               bool isEncrypted) {
     auto scope = kj::refcounted<CountedScope>(server.registry);
     scope->openFilesLimit = OPEN_FILES_LIMIT;
     scope->uploadsLimit = UPLOADS_LIMIT;
     scope->subscriptionsLimit = SUBSCRIPTIONS_LIMIT;
     scope->timer = &timer;
+    scope->grants = server.grants;
     scope->shuttingDown = server.draining;
-    auto authentication = peer.isUnix                                             ? schema::Authentication::SAME_USER
+    auto authentication = place.peer.isUnix                                       ? schema::Authentication::SAME_USER
                           : server.options.authentication == Authentication::NONE ? schema::Authentication::NONE
                                                                                   : schema::Authentication::TOKEN;
-    return kj::refcounted<ConnectionContext>(server, timer, peer.name, authentication, refused, kj::mv(scope));
+    auto context =
+        kj::refcounted<ConnectionContext>(server, timer, place.peer.name, authentication, place.refused, kj::mv(scope));
+    context->needsTls = !isEncrypted && !mayBePlain(place.peer, server.options.insecure);
+    return context;
   }
 
   kj::Promise<void> whenLoginIsLate() {
-    auto deadline = nanoseconds(context->server.options.loginDeadline);
-    if (context->refused) deadline = kj::min(deadline, REFUSED_DEADLINE);
-    return timer.afterDelay(deadline).then([this]() -> kj::Promise<void> {
+    auto left = place->leftToLogIn(context->server, timer.now());
+    return timer.afterDelay(left).then([this]() -> kj::Promise<void> {
       // `this` outlives the promise: the loop destroys both together, the promise first.
       if (context->everLoggedIn && !context->refused) return kj::NEVER_DONE;
       reason = "it did not log in in time";
@@ -95,9 +119,9 @@ class ServedConnection {
   kj::Promise<void> whenIdle() {
     uint64_t limit = context->server.options.idleTimeout;
     if (limit == 0) return kj::NEVER_DONE;
-    messagesBefore = registered.counters.messagesReceived.load(std::memory_order_relaxed);
+    messagesBefore = place->registered.counters.messagesReceived.load(std::memory_order_relaxed);
     return timer.afterDelay(nanoseconds(limit)).then([this]() -> kj::Promise<void> {
-      uint64_t messages = registered.counters.messagesReceived.load(std::memory_order_relaxed);
+      uint64_t messages = place->registered.counters.messagesReceived.load(std::memory_order_relaxed);
       if (messages != messagesBefore || isTransferring()) return whenIdle();
       reason = "it was idle for too long";
       return kj::READY_NOW;
@@ -123,22 +147,27 @@ void tuneSocket(int fd, const PeerIdentity& peer) {
 class LoopThread::Loop final : public kj::TaskSet::ErrorHandler {
  public:
   Loop(ServerState& server, std::atomic<uint32_t>& load, kj::AsyncIoContext& io)
-      : server(server), load(load), io(io), endings(*this) {}
+      : server(server),
+        load(load),
+        timer(io.provider->getTimer()),
+        arrivals(server.tls, *io.lowLevelProvider, io.unixEventPort, timer),
+        endings(*this) {}
 
-  void adopt(kj::AutoCloseFd socket, const PeerIdentity& peer, bool refused) {
+  void adopt(kj::AutoCloseFd socket, PeerIdentity peer, bool refused) {
     tuneSocket(socket.get(), peer);
-    auto stream = io.lowLevelProvider->wrapSocketFd(
-        kj::mv(socket), kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC | kj::LowLevelAsyncIoProvider::ALREADY_NONBLOCK);
-    auto connection = kj::heap<ServedConnection>(server, io.provider->getTimer(), kj::mv(stream), peer, refused);
-    auto over = connection->whenOver();
-    auto position = open.insert(open.end(), kj::mv(connection));
-    endings.add(over.catch_([](kj::Exception&&) {}).then([this, position]() {
-      // Not destroyed here: this continuation belongs to a promise of the connection's own. `this` outlives `endings`.
-      endings.add(kj::evalLater([this, position]() {
-        open.erase(position);
-        load.fetch_sub(1, std::memory_order_relaxed);
-      }));
-    }));
+    auto place = kj::heap<Place>(server, load, timer.now(), std::move(peer), refused);
+    if (place->peer.isUnix) return serve({arrivals.wrap(kj::mv(socket)), false}, kj::mv(place));
+    auto late = timer.afterDelay(place->leftToLogIn(server, timer.now())).then([]() {
+      return Result<Arrivals::Arrived>(Error{ErrorCode::TIMED_OUT, "it did not log in in time", {}});
+    });
+    // `this` outlives `endings`.
+    endings.add(arrivals.receive(kj::mv(socket))
+                    .exclusiveJoin(kj::mv(late))
+                    .then([this, place = kj::mv(place)](Result<Arrivals::Arrived>&& arrived) mutable {
+                      if (arrived.ok()) return serve(std::move(*arrived), kj::mv(place));
+                      log::info(place->peer.name.c_str(), " disconnected, ", server.registry.open() - 1,
+                                " open: ", arrived.error().message.c_str());
+                    }));
   }
 
   void beginDrain() {
@@ -148,9 +177,20 @@ class LoopThread::Loop final : public kj::TaskSet::ErrorHandler {
  private:
   ServerState& server;
   std::atomic<uint32_t>& load;
-  kj::AsyncIoContext& io;
+  kj::Timer& timer;
+  Arrivals arrivals;
   std::list<kj::Own<ServedConnection>> open;
   kj::TaskSet endings;  // destroyed before the connections
+
+  void serve(Arrivals::Arrived arrived, kj::Own<Place> place) {
+    auto connection = kj::heap<ServedConnection>(server, timer, kj::mv(arrived), kj::mv(place));
+    auto over = connection->whenOver();
+    auto position = open.insert(open.end(), kj::mv(connection));
+    endings.add(over.catch_([](kj::Exception&&) {}).then([this, position]() {
+      // Not destroyed here: this continuation belongs to a promise of the connection's own. `this` outlives `endings`.
+      endings.add(kj::evalLater([this, position]() { open.erase(position); }));
+    }));
+  }
 
   void taskFailed(kj::Exception&& exception) override {
     log::error("a connection's task failed: ", rpc::errorFromException(exception).message.c_str());
@@ -203,8 +243,7 @@ void LoopThread::run(
 kj::Promise<void> LoopThread::adopt(kj::AutoCloseFd socket, PeerIdentity peer, bool refused) {
   connections.fetch_add(1, std::memory_order_relaxed);
   return executor->executeAsync([this, socket = kj::mv(socket), peer = std::move(peer), refused]() mutable {
-    KJ_ON_SCOPE_FAILURE(connections.fetch_sub(1, std::memory_order_relaxed));
-    loop->adopt(kj::mv(socket), peer, refused);
+    loop->adopt(kj::mv(socket), std::move(peer), refused);
   });
 }
 

@@ -4,7 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <thread>
 
 #include <capstan/base/file.h>
@@ -12,6 +14,7 @@
 #include <capstan/base/path.h>
 #include <capstan/base/text.h>
 #include <capstan/rpc/outcome.h>
+#include <capstan/rpc/tls.h>
 #include <capstan/server/acceptor.h>
 #include <capstan/server/loop-thread.h>
 #include <capstan/server/server-state.h>
@@ -62,6 +65,26 @@ std::string hostName() {
   return gethostname(name, sizeof(name) - 1) == 0 ? escapeForTerminal(name) : "unknown";
 }
 
+// Unix sockets alone need no TLS; of inherited sockets it is not known yet what they are.
+bool needsTls(const ServerOptions& options) {
+  auto isTcp = [](const rpc::Address& address) { return address.kind == rpc::Address::Kind::TCP; };
+  return !options.inherited.empty() || !options.tlsCertificate.empty() || !options.tlsKey.empty() ||
+         std::any_of(options.listen.begin(), options.listen.end(), isTcp);
+}
+
+// Also tries whether TLS takes it.
+Result<rpc::TlsIdentity> readTlsIdentity(const ServerOptions& options) {
+  if (options.tlsCertificate.empty() != options.tlsKey.empty()) {
+    return Error{ErrorCode::INVALID_ARGUMENT, "a certificate and its key go together: name both, or none", {}};
+  }
+  auto identity = options.tlsKey.empty() ? rpc::TlsIdentity::loadOrMake(options.stateFolder)
+                                         : rpc::TlsIdentity::load(options.tlsCertificate, options.tlsKey);
+  if (!identity.ok()) return identity;
+  auto tried = rpc::TlsServer::make(*identity);
+  if (!tried.ok()) return tried.error();
+  return identity;
+}
+
 class ServerImpl final : public Server {
  public:
   ServerImpl(std::unique_ptr<ServerState> stateParam, std::vector<Listener> listeners, kj::UnixEventPort& port,
@@ -76,6 +99,18 @@ class ServerImpl final : public Server {
 
   const std::vector<rpc::Address>& addresses() const override { return state->addresses; }
   const std::string& ownerTokenFile() const override { return state->token.file(); }
+
+  Status reloadTls() override {
+    if (state->tls.current() == nullptr) return okStatus();
+    auto identity = readTlsIdentity(state->options);
+    if (!identity.ok()) {
+      log::error("the TLS key and certificate stay as they were: ", identity.error().message.c_str());
+      return identity.error();
+    }
+    state->tls.replace(std::move(*identity));
+    log::info("the TLS key and certificate were read again");
+    return okStatus();
+  }
 
   kj::Promise<void> drain() override {
     acceptor = nullptr;
@@ -130,21 +165,29 @@ Result<std::unique_ptr<Server>> Server::start(ServerOptions options, kj::UnixEve
   options.root = absolute(options.root);
   auto token = OwnerToken::loadOrMake(options.stateFolder);
   if (!token.ok()) return token.error();
+  std::optional<rpc::TlsIdentity> identity;
+  if (needsTls(options)) {
+    auto read = readTlsIdentity(options);
+    if (!read.ok()) return read.error();
+    identity = std::move(*read);
+  }
+  bool reachable = identity || options.insecure;
   raiseDescriptorLimit();
 
   std::vector<Listener> listeners;
   for (const rpc::Address& address : options.listen) {
-    auto bound = listenOn(address, options.insecure);
+    auto bound = listenOn(address, reachable);
     if (!bound.ok()) return bound.error();
     for (Listener& listener : *bound) listeners.push_back(std::move(listener));
   }
   for (size_t i = 0; i < inherited.size(); ++i) {
-    auto taken = inherit(kj::mv(inherited[i]), options.inherited[i].name, options.insecure);
+    auto taken = inherit(kj::mv(inherited[i]), options.inherited[i].name, reachable);
     if (!taken.ok()) return taken.error();
     listeners.push_back(std::move(*taken));
   }
 
   auto state = std::make_unique<ServerState>(std::move(options), std::move(*token));
+  if (identity) state->tls.replace(std::move(*identity));
   for (const Listener& listener : listeners) state->addresses.push_back(listener.address());
   state->hostName = hostName();
   state->threads =

@@ -31,8 +31,10 @@ struct ServerOptions {
   // Listening sockets that the process was given; they are the server's from start() on, whatever that answers.
   std::vector<InheritedSocket> inherited;
   Authentication authentication = Authentication::TOKEN;
-  bool insecure = false;  // allow addresses that are not loopback, without TLS
-  unsigned threads = 0;   // event loops; 0: one per core
+  bool insecure = false;  // take connections without TLS also where they come over a network
+  // The user's own certificate (PEM, with those that signed it) and its key; both or none. None: the state folder's.
+  std::string tlsCertificate, tlsKey;
+  unsigned threads = 0;  // event loops; 0: one per core
   unsigned maxConnections = 1024;
   uint64_t idleTimeout = 0;              // nanoseconds without a message before a connection is ended; 0: never
   uint64_t drainGrace = 10'000'000'000;  // nanoseconds that uploads in flight have after drain() began
@@ -46,9 +48,9 @@ struct ServerOptions {
 // threads of the server's own.
 class Server {
  public:
-  // Opens the root and state, makes the owner's token if there is none, binds, and starts the threads. What a user can
-  // cause (no such folder, address in use, not loopback without `insecure`) is an Error. `port` and `timer` are the
-  // calling loop's, and must outlive the server.
+  // Opens the root and state, makes the owner's token and the TLS key if there are none, binds, and starts the threads.
+  // What a user can cause (no such folder, address in use, a TCP listener without a usable key) is an Error. `port` and
+  // `timer` are the calling loop's, and must outlive the server.
   static Result<std::unique_ptr<Server>> start(ServerOptions options, kj::UnixEventPort& port, kj::Timer& timer);
 
   // Ends all connections at once and joins the threads.
@@ -58,6 +60,10 @@ class Server {
   // ServerOptions.inherited.
   virtual const std::vector<rpc::Address>& addresses() const = 0;
   virtual const std::string& ownerTokenFile() const = 0;
+
+  // Reads key and certificate again, for the connections that come from now on. An Error is logged too, and the old
+  // ones stay. Blocks as long as it takes to read two small files.
+  virtual Status reloadTls() = 0;
 
   // Stops accepting; new work answers shuttingDown. Resolves when no transfer and no commit is open any more, or after
   // ServerOptions.drainGrace. Connections stay open until the server is destroyed. At most once.

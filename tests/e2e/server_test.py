@@ -37,14 +37,14 @@ class Starting(EndToEnd):
         self.assertEqual(outcome.status, 1)
         self.assertIn(server.address, outcome.errors)
 
-    def test_an_open_address_is_refused_without_insecure(self):
-        outcome = self.run_capstan("serve", self.work, "--listen", "0.0.0.0:0", "--state", self.home + "/s")
+    def test_an_address_is_refused_where_there_is_no_usable_key_for_tls(self):
+        state = self.local("s")
+        os.mkdir(state, 0o700)
+        with open(os.path.join(state, "tls.pem"), "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write("no key")
+        outcome = self.run_capstan("serve", self.work + "/..", "--listen", "127.0.0.1:0", "--state", state)
         self.assertIn(outcome.status, (1, 2))
-        self.assertIn("--insecure", outcome.errors)
-
-    def test_an_open_address_is_served_with_insecure(self):
-        server = Server(self, "--insecure", listen=("0.0.0.0:0",))
-        self.ok("ls", server=server, address="127.0.0.1:%d" % server.port)
+        self.assertIn("tls.pem", outcome.errors)
 
     def test_the_socket_of_a_dead_server_is_replaced_and_that_of_a_live_one_is_not(self):
         path = os.path.join(self.home, "s.sock")

@@ -22,10 +22,11 @@ struct GatewayAlone {
   kj::WaitScope waitScope{loop};
   kj::Maybe<rpc::InProcessPeers> peers;
 
-  explicit GatewayAlone(bool refused = false) {
+  explicit GatewayAlone(bool refused = false, bool needsTls = false) {
     state.folder = std::make_unique<files::FakeFolder>(files::FolderOptions());
     auto context = kj::refcounted<ConnectionContext>(state, timer, "somebody", schema::Authentication::TOKEN, refused,
                                                      kj::addRef(*scope));
+    context->needsTls = needsTls;
     peers.emplace(capnp::Capability::Client(newGateway(kj::mv(context))));
   }
 
@@ -53,6 +54,24 @@ struct GatewayAlone {
     }
   }
 };
+
+TEST(Gateway, TellsWhoCameWithoutTlsOverANetworkWhatIsWantedAndLetsNoTokenIn) {
+  GatewayAlone alone(false, true);
+  auto hello = alone.gateway().helloRequest().send();
+  EXPECT_EQ(hello.wait(alone.waitScope).getInfo().getName(), "capstan");
+  std::string hex = alone.base.read("owner.token"), token;
+  for (size_t i = 0; i + 1 < hex.size(); i += 2) token += char(std::stoi(hex.substr(i, 2), nullptr, 16));
+  auto answer = alone.login(token).wait(alone.waitScope);
+  KJ_IF_MAYBE (error, rpc::errorIn(answer.getOutcome())) {
+    EXPECT_EQ(error->code, ErrorCode::DENIED);
+    EXPECT_THAT(error->message, HasSubstr("TLS"));
+    EXPECT_THAT(error->message, HasSubstr("invite"));
+    EXPECT_THAT(error->message, testing::Not(HasSubstr("token"))) << "clients take that for a wrong token";
+  }
+  else {
+    ADD_FAILURE() << "it was let in";
+  }
+}
 
 TEST(Gateway, AnswersEachWrongTokenMoreSlowlyThanTheOneBefore) {
   GatewayAlone alone;

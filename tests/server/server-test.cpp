@@ -274,13 +274,15 @@ TEST(Server, KeepsItsStateInTheReservedFolderIfItIsTold) {
   EXPECT_EQ(serving.server->ownerTokenFile(), serving.base / "root/.capstan/state/owner.token");
 }
 
-TEST(Server, ListensToOtherMachinesOnlyIfItIsToldTo) {
+TEST(Server, DoesNotStartOnTcpWithoutAKeyForTls) {
   Serving serving;
-  serving.listenOn({"0.0.0.0:0"});
-  EXPECT_THAT(serving.failure().message, HasSubstr("--insecure"));
-  serving.options.insecure = true;
+  serving.base.write("state/tls.pem", "no key");
+  std::filesystem::permissions(serving.base / "state/tls.pem", std::filesystem::perms(0600));
+  EXPECT_THAT(serving.failure().message, HasSubstr("tls.pem"));
+  std::filesystem::permissions(serving.base / "state/tls.pem", std::filesystem::perms(0644));
+  EXPECT_THAT(serving.failure().message, HasSubstr("chmod 600"));
+  serving.listenOn({"unix:" + serving.base / "socket"});
   serving.start();
-  EXPECT_NE(serving.server->addresses()[0].port, 0);
 }
 
 TEST(Server, LinksItsTokenWhereClientsLookForItAndTakesTheLinkAway) {
