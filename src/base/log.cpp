@@ -56,7 +56,8 @@ void setSink(std::function<void(Level, std::string_view)> newSink) {
 }
 
 void write(Level level, std::string_view line) {
-  std::string escaped = escapeForTerminal(line);
+  std::string escaped = escapeForTerminal(line.substr(0, MAX_LINE_BYTES));
+  if (line.size() > MAX_LINE_BYTES) escaped += " ...";
   std::lock_guard lock(sinkMutex);
   if (sink) {
     sink(level, escaped);

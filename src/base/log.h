@@ -1,5 +1,5 @@
 // The program's log: one line per event on standard error, levels, and no way for a peer to forge a line: control bytes
-// are escaped here, in one place. Callers pass no secrets. Thread-safe.
+// are escaped and long lines cut off here, in one place. Callers pass no secrets. Thread-safe.
 #pragma once
 
 #include <functional>
@@ -19,6 +19,10 @@ Level level();
 // Where lines go instead of standard error; an empty function goes back to it. For tests and for programs that embed a
 // server. Called with a lock held: it must not log.
 void setSink(std::function<void(Level, std::string_view)> sink);
+
+// What is longer is cut off. systemd's journal makes several lines of one that is longer than 48 KiB (LineMax=), and
+// escaping makes it up to four times as long.
+inline constexpr size_t MAX_LINE_BYTES = 8 << 10;
 
 void write(Level level, std::string_view line);
 

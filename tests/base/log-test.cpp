@@ -28,6 +28,20 @@ TEST_F(Log, CannotBeForgedByAPeersBytes) {
   EXPECT_EQ(lines[0], "client evil\\n2026-01-01 info: all is well\\x1b[2J connected");
 }
 
+TEST_F(Log, CannotBeForgedByALineThatIsSoLongThatTheJournalMakesSeveralOfIt) {
+  log::info("client ", std::string(100'000, '\x01').c_str(), "2026-01-01 info: all is well");
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_LT(lines[0].size(), 48u << 10);
+  EXPECT_THAT(lines[0], testing::EndsWith("\\x01 ..."));
+}
+
+TEST_F(Log, TakesBracesAsTheyAre) {
+  log::setSink({});
+  testing::internal::CaptureStderr();
+  log::info("client {} {0:d} %s");
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), testing::EndsWith("info: client {} {0:d} %s\n"));
+}
+
 TEST_F(Log, CannotBeForgedByWhatTheLibrariesLogOfAPeer) {
   log::LinesOfKj linesOfKj;
   kj::Exception exception(kj::Exception::Type::FAILED, "(remote)", 1,
