@@ -29,7 +29,7 @@ constexpr unsigned MAX_DEPTH = 6;
 constexpr size_t MAX_CAPABILITIES = 64;
 constexpr size_t MAX_PENDING = 64;
 constexpr size_t MAX_WORDS_KNOWN = 64;
-constexpr kj::Duration PATIENCE = 20 * kj::MILLISECONDS;
+constexpr kj::Duration PATIENCE = 4 * kj::MILLISECONDS;
 
 DynamicCapability::Client dynamic(capnp::Capability::Client capability, InterfaceSchema schema) {
   return capability.castAs<DynamicCapability>(schema);

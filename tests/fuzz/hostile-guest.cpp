@@ -51,6 +51,34 @@ void checkLine(log::Level, std::string_view line) {
   }
 }
 
+// Keeps what is sent, as an input of fuzz-rpc: FUZZ_RECORD is the folder.
+class Recording final : public kj::AsyncIoStream {
+ public:
+  Recording(kj::Own<kj::AsyncIoStream> inner, const std::string& file)
+      : inner(kj::mv(inner)), record(file, std::ios::binary) {
+    record << '\0';  // the form: bytes as they are
+  }
+
+  kj::Promise<size_t> tryRead(void* buffer, size_t minBytes, size_t maxBytes) override {
+    return inner->tryRead(buffer, minBytes, maxBytes);
+  }
+  kj::Promise<void> write(const void* buffer, size_t size) override {
+    record.write(static_cast<const char*>(buffer), std::streamsize(size)).flush();
+    return inner->write(buffer, size);
+  }
+  kj::Promise<void> write(kj::ArrayPtr<const kj::ArrayPtr<const kj::byte>> pieces) override {
+    for (auto piece : pieces) record.write(piece.asChars().begin(), std::streamsize(piece.size()));
+    record.flush();
+    return inner->write(pieces);
+  }
+  kj::Promise<void> whenWriteDisconnected() override { return inner->whenWriteDisconnected(); }
+  void shutdownWrite() override { inner->shutdownWrite(); }
+
+ private:
+  kj::Own<kj::AsyncIoStream> inner;
+  std::ofstream record;
+};
+
 }  // namespace
 
 Guest::Guest(kj::Own<kj::AsyncIoStream> stream)
@@ -135,7 +163,11 @@ void House::tidy() {
 
 kj::Own<kj::AsyncIoStream> House::dial() {
   auto address = async.provider->getNetwork().parseAddress("unix:" + folder + "/socket").wait(async.waitScope);
-  return address->connect().wait(async.waitScope);
+  auto stream = address->connect().wait(async.waitScope);
+  const char* records = getenv("FUZZ_RECORD");
+  if (records == nullptr) return stream;
+  static unsigned number = 0;
+  return kj::heap<Recording>(kj::mv(stream), std::string(records) + "/connection-" + std::to_string(number++));
 }
 
 bool House::finishes(kj::Promise<void> promise, kj::Duration patience) {
