@@ -4,13 +4,16 @@
 
 #include <kj/debug.h>
 
+#include <capstan/rpc/chunks.h>
+
 namespace capstan::rpc {
 
 namespace {
 
 constexpr size_t WORD = sizeof(capnp::word);
-// 256 KiB were no faster, neither with small messages nor with large ones.
-constexpr size_t BUFFER_BYTES = 64 << 10;
+// What an idle connection waits with. Most messages are smaller. (When busy, 256 KiB were no faster than a chunk,
+// neither with small messages nor with large ones.)
+constexpr size_t IDLE_BYTES = 1 << 10;
 
 // A message of more than this that is not whole in the buffer gets its memory at once.
 constexpr size_t DIRECT_BYTES = 16 << 10;
@@ -49,10 +52,11 @@ kj::ArrayPtr<const capnp::word> ReceivedMessage::getSegment(uint id) {
 }
 
 FrameReader::FrameReader(size_t maxMessageBytes, capnp::ReaderOptions options, WireCounters& counters)
-    : maxMessageBytes(maxMessageBytes),
-      options(options),
-      counters(counters),
-      buffer(kj::heapArray<kj::byte>(BUFFER_BYTES)) {}
+    : maxMessageBytes(maxMessageBytes), options(options), counters(counters) {}
+
+FrameReader::~FrameReader() noexcept(false) {
+  if (buffer.size() == CHUNK_BYTES) giveChunk(kj::mv(buffer));
+}
 
 kj::Maybe<kj::Own<ReceivedMessage>> FrameReader::next() {
   if (partial.get() != nullptr) {
@@ -98,12 +102,7 @@ kj::Maybe<kj::Own<ReceivedMessage>> FrameReader::next() {
 
 kj::Promise<bool> FrameReader::fill(kj::AsyncInputStream& stream) {
   if (partial.get() != nullptr) return fillPartial(stream);
-  if (begin > 0) {
-    // At most DIRECT_BYTES and a table, the beginning of a message that is still incomplete.
-    memmove(buffer.begin(), buffer.begin() + begin, end - begin);
-    end -= begin;
-    begin = 0;
-  }
+  prepareBuffer();
   size_t room = buffer.size() - end;
   if (largeBefore) room = kj::min(room, READ_AFTER_LARGE);
   return stream.tryRead(buffer.begin() + end, 1, room).then([this](size_t count) {
@@ -112,8 +111,26 @@ kj::Promise<bool> FrameReader::fill(kj::AsyncInputStream& stream) {
       kj::throwFatalException(KJ_EXCEPTION(DISCONNECTED, "the connection ended in the middle of a message"));
     }
     end += count;
+    busy = count >= IDLE_BYTES;
     return count > 0;
   });
+}
+
+// Moves what is there to the front of a buffer that fits what is to be expected.
+void FrameReader::prepareBuffer() {
+  // At most DIRECT_BYTES and a table, the beginning of a message that is still incomplete.
+  auto begun = buffer.slice(begin, end);
+  size_t wanted = busy || begun.size() > 0 ? CHUNK_BYTES : IDLE_BYTES;
+  if (buffer.size() == wanted) {
+    if (begin > 0) memmove(buffer.begin(), begun.begin(), begun.size());
+  } else {
+    auto next = wanted == CHUNK_BYTES ? takeChunk() : kj::heapArray<kj::byte>(wanted);
+    if (begun.size() > 0) memcpy(next.begin(), begun.begin(), begun.size());
+    if (buffer.size() == CHUNK_BYTES) giveChunk(kj::mv(buffer));
+    buffer = kj::mv(next);
+  }
+  end = begun.size();
+  begin = 0;
 }
 
 kj::Promise<bool> FrameReader::fillPartial(kj::AsyncInputStream& stream) {

@@ -39,6 +39,7 @@ class ReceivedMessage final : public capnp::MessageReader, public capnp::Incomin
 class FrameReader {
  public:
   FrameReader(size_t maxMessageBytes, capnp::ReaderOptions options, WireCounters& counters);
+  ~FrameReader() noexcept(false);
   KJ_DISALLOW_COPY(FrameReader);
 
   // The next message, if the whole of it is here; null: call fill(). Throws FAILED if the peer broke the framing or a
@@ -58,7 +59,7 @@ class FrameReader {
   const capnp::ReaderOptions options;
   WireCounters& counters;
 
-  // buffer[begin, end) was received and not yet looked at.
+  // buffer[begin, end) was received and not yet looked at. A chunk (chunks.h) while much comes in, else a small one.
   kj::Array<kj::byte> buffer;
   size_t begin = 0;
   size_t end = 0;
@@ -67,11 +68,13 @@ class FrameReader {
   kj::Own<ReceivedMessage> partial;
   kj::ArrayPtr<kj::byte> missing;
   bool largeBefore = false;
+  bool busy = false;  // the last read brought as much as the small buffer takes
 
   kj::Maybe<kj::String> violationText;
 
   [[noreturn]] void refuse(kj::String sentence);
   kj::Own<ReceivedMessage> received(kj::Own<ReceivedMessage> message);
+  void prepareBuffer();
   kj::Promise<bool> fillPartial(kj::AsyncInputStream& stream);
 };
 

@@ -4,12 +4,14 @@
 
 #include <kj/debug.h>
 
+#include <capstan/rpc/chunks.h>
+
 namespace capstan::rpc {
 
 namespace {
 
-constexpr size_t CHUNK_BYTES = 64 << 10;
 constexpr size_t MAX_COPIED_MESSAGE = 8 << 10;
+constexpr size_t MANY_PIECES = 64;
 
 // Also in a large message a segment of no more than this is copied: cheaper than one more element for writev().
 constexpr size_t MAX_COPIED_SEGMENT = 1 << 10;
@@ -34,6 +36,12 @@ size_t frameBytes(Segments segments) {
 FrameWriter::FrameWriter(kj::AsyncOutputStream& stream, WireCounters& counters,
                          kj::Function<void(const kj::Exception&)> onFailure)
     : stream(stream), counters(counters), onFailure(kj::mv(onFailure)) {}
+
+FrameWriter::~FrameWriter() noexcept(false) {
+  writeTask = nullptr;  // it writes what is cleared
+  clear(pending);
+  clear(writing);
+}
 
 bool FrameWriter::tryQueueCopy(Segments segments) {
   size_t bytes = frameBytes(segments);
@@ -93,7 +101,7 @@ kj::Promise<void> FrameWriter::whenAtMost(size_t bytes) {
 
 kj::byte* FrameWriter::append(size_t bytes) {
   if (room.size() < bytes) {
-    auto chunk = spare.size() > 0 ? kj::mv(spare) : kj::heapArray<kj::byte>(CHUNK_BYTES);
+    auto chunk = takeChunk();
     KJ_ASSERT(chunk.size() >= bytes);
     room = chunk;
     pending.chunks.add(kj::mv(chunk));
@@ -149,10 +157,15 @@ void FrameWriter::releaseWaiters() {
 }
 
 void FrameWriter::clear(Batch& batch) {
-  if (spare.size() == 0 && batch.chunks.size() > 0) spare = kj::mv(batch.chunks[0]);
-  batch.pieces.clear();
+  for (auto& chunk : batch.chunks) giveChunk(kj::mv(chunk));
   batch.chunks.clear();
   batch.owners.clear();
+  // Most batches have few pieces; the memory for many is not kept for one that had.
+  if (batch.pieces.capacity() > MANY_PIECES) {
+    batch = {};
+    return;
+  }
+  batch.pieces.clear();
   batch.bytes = 0;
   batch.messages = 0;
 }

@@ -20,6 +20,7 @@ class FrameWriter {
   // `onFailure` is called once, when a write fails; from then on everything is dropped.
   FrameWriter(kj::AsyncOutputStream& stream, WireCounters& counters,
               kj::Function<void(const kj::Exception&)> onFailure);
+  ~FrameWriter() noexcept(false);
   KJ_DISALLOW_COPY(FrameWriter);
 
   // Queues a message if it is small enough to be copied: the segments need not live longer than this call. False: it is
@@ -45,7 +46,7 @@ class FrameWriter {
   // What one system call takes. The memory that `pieces` points to is held by `chunks` and `owners`.
   struct Batch {
     kj::Vector<kj::ArrayPtr<const kj::byte>> pieces;
-    kj::Vector<kj::Array<kj::byte>> chunks;
+    kj::Vector<kj::Array<kj::byte>> chunks;  // see chunks.h
     kj::Vector<kj::Own<capnp::OutgoingRpcMessage>> owners;
     size_t bytes = 0;
     uint64_t messages = 0;
@@ -59,7 +60,6 @@ class FrameWriter {
   Batch pending;
   Batch writing;
   kj::ArrayPtr<kj::byte> room;  // the unused end of pending's last chunk
-  kj::Array<kj::byte> spare;    // a chunk for the next batch
   bool failed = false;
   bool busy = false;  // a write is going on
   kj::Promise<void> writeTask = nullptr;

@@ -83,12 +83,39 @@ TEST(FrameReader, ReadsALargeMessageSplitAnywhereInItsBeginning) {
   }
 }
 
-TEST(FrameReader, ServesManySmallMessagesWithOneRead) {
+TEST(FrameReader, ServesManySmallMessagesWithTwoReads) {
   std::string bytes;
   for (unsigned i = 0; i < 500; ++i) bytes += frameOf({10});
   Reader reader({bytes});
   EXPECT_EQ(reader.all().size(), 500u);
-  EXPECT_EQ(reader.input.reads, 2u);  // one of them for the end
+  EXPECT_EQ(reader.input.reads, 3u);  // the first shows that there is much, the last is for the end
+}
+
+TEST(FrameReader, WaitsWithLittleMemoryOnceLittleComes) {
+  std::string many;
+  for (unsigned i = 0; i < 500; ++i) many += frameOf({10});
+  Reader reader({frameOf({10}), many, frameOf({10}), frameOf({10})});
+  constexpr size_t LITTLE = 1 << 10;
+  std::vector<bool> little;
+  for (bool more = true; more;) {
+    while (reader.reader.next() != nullptr) continue;
+    more = reader.reader.fill(reader.input).wait(reader.waitScope);
+    little.push_back(reader.input.lastRoom == LITTLE);
+  }
+  EXPECT_EQ(little, (std::vector<bool>{true, true, false, false, true, true}));
+}
+
+TEST(FrameReader, KeepsTheBeginningOfAMessageWhereverItWaitsForTheRest) {
+  // Each larger than the buffer of an idle connection, and not so large that it gets memory of its own at once.
+  std::vector<std::string> expected;
+  std::vector<std::string> portions;
+  for (size_t words : {2000u, 200u, 1u, 1900u}) {
+    std::string frame = frameOf({words});
+    expected.push_back(frame);
+    portions.push_back(frame.substr(0, frame.size() / 3));
+    portions.push_back(frame.substr(frame.size() / 3));
+  }
+  EXPECT_EQ(Reader(std::move(portions)).all(), expected);
 }
 
 TEST(FrameReader, ReadsALargeMessageStraightIntoItsPlace) {

@@ -49,6 +49,7 @@ class PortionedInput final : public kj::AsyncInputStream {
 
   kj::Promise<size_t> tryRead(void* buffer, size_t minBytes, size_t maxBytes) override {
     ++reads;
+    lastRoom = maxBytes;
     size_t total = 0;
     while (total < minBytes && next < portions.size()) {
       std::string& portion = portions[next];
@@ -62,6 +63,7 @@ class PortionedInput final : public kj::AsyncInputStream {
   }
 
   unsigned reads = 0;
+  size_t lastRoom = 0;  // that was offered
 
  private:
   std::vector<std::string> portions;
