@@ -1,0 +1,115 @@
+#include <capstan/server/access/meter.h>
+
+#include <algorithm>
+
+#include <capstan/base/text.h>
+
+namespace capstan::server {
+
+namespace {
+
+struct Words {
+  const char* name;  // as --limit has it
+  const char* things;
+  const char* wayOut;
+  bool bytes = false;
+};
+
+const Words& wordsFor(Resource resource) {
+  static constexpr std::array<Words, RESOURCES> WORDS{{
+      {"connections", "connections", "close some"},
+      {"logins", "sessions", "go on with one of them, or drop some"},
+      {"calls", "calls in flight", "wait for some to be answered"},
+      {"files", "files open", "drop some"},
+      {"uploads", "uploads open", "commit or discard some"},
+      {"streams", "streams open", "wait for some to end"},
+      {"batches", "batches open", "commit or drop some"},
+      {"batch-bytes", "operations in batches", "commit some of it first", true},
+      {"batch-staged-bytes", "content in batches", "commit some of it first", true},
+      {"subscriptions", "subscriptions", "drop some"},
+      {"staged-bytes", "content that is not committed", "commit or discard some of it", true},
+      {"values", "values", "drop some"},
+      {"shares", "shares made from it", "revoke some"},
+  }};
+  return WORDS[size_t(resource)];
+}
+
+// Counts at each, or at none: then the one that refused.
+Meter* addToAll(const std::vector<std::shared_ptr<Meter>>& meters, Resource resource, uint64_t amount) {
+  for (size_t i = 0; i < meters.size(); ++i) {
+    if (meters[i]->add(resource, amount)) continue;
+    for (size_t before = 0; before < i; ++before) meters[before]->remove(resource, amount);
+    return meters[i].get();
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+bool Meter::add(Resource resource, uint64_t amount) {
+  auto& count = counts[size_t(resource)];
+  uint64_t most = bound(resource);
+  if (most == 0) {
+    count.fetch_add(amount, std::memory_order_relaxed);
+    return true;
+  }
+  // An amount beyond all bounds must not be seen in the count by others, nor wrap it around.
+  if (amount <= most) {
+    if (count.fetch_add(amount, std::memory_order_relaxed) + amount <= most) return true;
+    count.fetch_sub(amount, std::memory_order_relaxed);
+  }
+  kind->refusals[size_t(resource)].fetch_add(1, std::memory_order_relaxed);
+  return false;
+}
+
+Error Meter::refusal(Resource resource, uint64_t amount) const {
+  const Words& words = wordsFor(resource);
+  uint64_t most = bound(resource);
+  std::string flag = std::string(kind->scope) + "." + words.name;
+  std::string sentence;
+  if (words.bytes) {
+    sentence = holder + " may have " + formatSize(most) + " of " + words.things + " (" + flag + "), and " +
+               formatSize(amount) + " more would be beyond that";
+  } else {
+    sentence = holder + " has " + std::to_string(most) + " " + words.things + ", as many as it may (" + flag + ")";
+  }
+  return {ErrorCode::LIMIT, sentence + "; " + words.wayOut + kind->lastResort, {}};
+}
+
+Meters::Meters(std::vector<std::shared_ptr<Meter>> meters)
+    : meters(std::make_shared<const std::vector<std::shared_ptr<Meter>>>(std::move(meters))) {}
+
+Result<Meters::Charge> Meters::take(Resource resource, uint64_t amount) const {
+  if (Meter* full = addToAll(*meters, resource, amount)) return full->refusal(resource, amount);
+  Charge charge;
+  charge.meters = meters;
+  charge.resource = resource;
+  charge.counted = amount;
+  return charge;
+}
+
+Meters::Charge::Charge(Charge&& other) noexcept
+    : meters(std::move(other.meters)), resource(other.resource), counted(std::exchange(other.counted, 0)) {}
+
+Meters::Charge& Meters::Charge::operator=(Charge&& other) noexcept {
+  if (this == &other) return *this;
+  giveBack();
+  meters = std::move(other.meters);
+  resource = other.resource;
+  counted = std::exchange(other.counted, 0);
+  return *this;
+}
+
+Status Meters::Charge::grow(uint64_t by) {
+  if (Meter* full = addToAll(*meters, resource, by)) return full->refusal(resource, by);
+  counted += by;
+  return okStatus();
+}
+
+void Meters::Charge::giveBack() {
+  if (counted == 0) return;
+  for (auto& meter : *meters) meter->remove(resource, counted);
+  counted = 0;
+}
+
+}  // namespace capstan::server
