@@ -12,6 +12,7 @@
 #include <capstan/base/path.h>
 #include <capstan/storage/displace.h>
 #include <capstan/storage/mutations.h>
+#include <capstan/storage/usage.h>
 
 namespace capstan::storage {
 
@@ -177,6 +178,7 @@ Result<bool> TreeCopy::finishFile() {
     if (options.attributes.mtime) times[1] = toTimespec(*options.attributes.mtime);
   }
   int to = file->to();
+  content += uint64_t(fileStatus.st_size);
   if (fchmod(to, mode) < 0 || futimens(to, times) < 0) return failed(options.from);
   // One that its owner may not read could not be opened again.
   unflushed = options.flushLater && folders.empty() && fileStatus.st_size <= FLUSHED_AT_ONCE && (mode & 0400) != 0;
@@ -217,13 +219,13 @@ Status TreeCopy::nextFolder() {
 Status TreeCopy::nextEntry() {
   std::string name = std::move(names.back());
   names.pop_back();
-  struct stat status, state;
+  struct stat status;
   if (fstatat(fromFolder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) {
     return errno == ENOENT ? okStatus() : Status(failed(shown(name)));
   }
   if (S_ISLNK(status.st_mode)) return copySymlink(fromFolder, name, toFolder, name, status);
   if (S_ISDIR(status.st_mode)) {
-    if (fstat(root.stateFd(), &state) == 0 && isSameFile(status, state)) return okStatus();
+    if (root.isState(status)) return okStatus();
     if (mkdirat(toFolder, name.c_str(), 0700) < 0) return failed(shown(name));
     folders.push_back({joinPath(folders[next - 1].path, name), status});
     ++unfinished;
@@ -259,6 +261,10 @@ Status TreeCopy::finishFolder() {
 class CopyPlacement final : public Mutation {
  public:
   explicit CopyPlacement(std::shared_ptr<TreeCopy> copy) : copy(std::move(copy)) {}
+
+  int64_t growth(const Root& root) const override {
+    return int64_t(copy->contentBytes()) - contentAt(root, copy->options.to);
+  }
 
   Result<Entry> apply(Round& round) override {
     const CopyOptions& options = copy->options;
@@ -312,6 +318,9 @@ class CopyFile final : public Mutation {
   CopyFile(CopyOptions options, std::shared_ptr<TreeCopy> staged)
       : options(std::move(options)), staged(std::move(staged)) {}
 
+  int64_t growth(const Root& root) const override {
+    return contentAt(root, options.from) - contentAt(root, options.to);
+  }
   bool prepare(Round&) override { return staged != nullptr && staged->isToBeFlushed(); }
   Status flushContent(Round&) override { return staged->flush(); }
 

@@ -33,6 +33,9 @@ class TreeCopy {
   // Goes on for about 50 ms. True when all is staged and durable there; then call makePlaceCopy().
   Result<bool> step();
 
+  // Of the files that were staged.
+  uint64_t contentBytes() const { return content; }
+
   // What CopyOptions::flushLater has left to be done.
   bool isToBeFlushed() const { return unflushed; }
   Status flush();
@@ -68,6 +71,7 @@ class TreeCopy {
   bool begun = false;
   bool staged = false;  // something is at stagedName
   bool placed = false;
+  uint64_t content = 0;
   bool unflushed = false;
   bool together = false;    // one syncfs() at the end instead of many fsync()
   kj::AutoCloseFd flushFd;  // for it; of our own, so that it tells of each error since, whoever else asks

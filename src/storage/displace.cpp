@@ -60,7 +60,7 @@ Result<Placed> replaceInto(Round& round, const Move& move, const Expectation& ex
                            const std::string& origin) {
   struct stat placing;
   if (fstatat(move.fromFolder, move.from.c_str(), &placing, AT_SYMLINK_NOFOLLOW) < 0) return failed(move);
-  auto slot = round.run->reserve(move.path, {}, found, origin, placing.st_ino);
+  auto slot = reserve(round, move.path, {}, found, origin, placing.st_ino);
   if (!slot.ok()) return slot.error();
   Placed placed{true, slot->number, found};
   if (!round.run->exchanges()) {
@@ -87,6 +87,14 @@ Result<Placed> replaceInto(Round& round, const Move& move, const Expectation& ex
 
 }  // namespace
 
+Result<Run::Slot> reserve(Round& round, const std::string& path, const std::string& from, const struct stat& displaced,
+                          const std::string& origin, uint64_t placed) {
+  auto slot = round.run->reserve(path, from, displaced, origin, placed);
+  if (slot.ok()) return slot;
+  return errorAt(slot.error().code, path, "cannot keep ",
+                 " in the trash, so it is left as it is (" + slot.error().message + ")");
+}
+
 Result<Placed> place(Round& round, const Move& move, const Expectation& expectation,
                      const std::optional<struct stat>& found, const std::string& origin) {
   if (round.run == nullptr) {
@@ -111,7 +119,7 @@ Result<Placed> place(Round& round, const Move& move, const Expectation& expectat
 
 Result<Run::Slot> takeOut(Round& round, const Root::Place& place, const std::string& path, const struct stat& found,
                           bool expected) {
-  auto slot = round.run->reserve(path, {}, found, {});
+  auto slot = reserve(round, path, {}, found);
   if (!slot.ok()) return slot;
   if (round.disk.renameat2(place.folder, place.name.c_str(), slot->folder, slot->name.c_str(), RENAME_NOREPLACE) < 0) {
     Error error = errorFromErrno(errno, "cannot remove", path);

@@ -24,6 +24,10 @@ struct Placed {
 Result<Placed> place(Round& round, const Move& move, const Expectation& expectation,
                      const std::optional<struct stat>& found, const std::string& origin = {});
 
+// Run::reserve() for the round's run, with an error that names the path.
+Result<Run::Slot> reserve(Round& round, const std::string& path, const std::string& from, const struct stat& displaced,
+                          const std::string& origin = {}, uint64_t placed = 0);
+
 // Moves something out of the tree into the run's trash: a file, or a folder with all that is in it. `expected`: only
 // if it is that still, else it is put back (conflict).
 Result<Run::Slot> takeOut(Round& round, const Root::Place& place, const std::string& path, const struct stat& found,

@@ -56,6 +56,13 @@ class Mutation {
   // what is at the path now. After an error nothing is changed.
   virtual Result<Entry> apply(Round& round) = 0;
 
+  // By how many bytes of files' content the tree grows by it, as far as that can be told before; negative: it shrinks.
+  // Where that would take long it says 0 rather than less. May be called before all others too, on any thread; blocks.
+  virtual int64_t growth(const Root& root) const {
+    (void)root;
+    return 0;
+  }
+
   // After apply() and the flush of what it touched; `ok`: it is durable.
   virtual void finish(bool ok) { (void)ok; }
 };

@@ -177,7 +177,7 @@ class SetMetadata final : public Mutation {
     }
     else {
       auto parent = round.root.open(parentOf(path), O_RDONLY | O_DIRECTORY, Follow::YES);
-      round.touchFileSystemOf(parent.ok() ? kj::mv(*parent) : kj::AutoCloseFd(dup(round.root.fd())));
+      round.touchFileSystemOf(parent.ok() ? kj::mv(*parent) : kj::AutoCloseFd(dup(round.staging.fd())));
     }
     Entry entry = entryFrom(status);
     entry.path = path;

@@ -10,6 +10,7 @@
 #include <capstan/storage/displace.h>
 #include <capstan/storage/file-copy.h>
 #include <capstan/storage/mutations.h>
+#include <capstan/storage/usage.h>
 
 namespace capstan::storage {
 
@@ -56,6 +57,12 @@ class FilePlacement final : public Mutation {
       if (!flushed.ok()) return flushed.error();
     }
     return moveInto(round, *place, *found);
+  }
+
+  int64_t growth(const Root& root) const override {
+    struct stat staged;
+    if (fstatat(file->folder(), file->name().c_str(), &staged, AT_SYMLINK_NOFOLLOW) < 0) return 0;
+    return int64_t(staged.st_size) - contentAt(root, options.path);
   }
 
   void finish(bool) override { file->endCommit(); }

@@ -9,6 +9,7 @@
 #include <capstan/base/text.h>
 #include <capstan/storage/displace.h>
 #include <capstan/storage/mutations.h>
+#include <capstan/storage/usage.h>
 
 namespace capstan::storage {
 
@@ -21,6 +22,8 @@ class Remove final : public Mutation {
  public:
   Remove(std::string path, bool recursive, Expectation expectation)
       : path(std::move(path)), recursive(recursive), expectation(std::move(expectation)) {}
+
+  int64_t growth(const Root& root) const override { return -contentAt(root, path); }
 
   Result<Entry> apply(Round& round) override {
     if (expectation.kind == Expectation::Kind::ABSENT) {

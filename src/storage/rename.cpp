@@ -9,6 +9,7 @@
 #include <capstan/base/path.h>
 #include <capstan/storage/displace.h>
 #include <capstan/storage/mutations.h>
+#include <capstan/storage/usage.h>
 
 namespace capstan::storage {
 
@@ -27,6 +28,10 @@ bool isEmptyFolder(int parent, const std::string& name) {
 class Rename final : public Mutation {
  public:
   explicit Rename(RenameOptions options) : options(std::move(options)) {}
+
+  int64_t growth(const Root& root) const override {
+    return options.from == options.to ? 0 : -contentAt(root, options.to);
+  }
 
   Result<Entry> apply(Round& round) override {
     if (options.from != options.to && isWithin(options.to, options.from)) return intoItself();
@@ -168,7 +173,7 @@ class Rename final : public Mutation {
       if (moved.ok()) tellRemoved(round, options.to, 0, target);
       return moved;
     }
-    auto slot = round.run->reserve(options.to, options.from, target, {});
+    auto slot = reserve(round, options.to, options.from, target);
     if (!slot.ok()) return slot.error();
     Status moved = round.run->exchanges() ? exchange(round, move, source, target, &*slot)
                                           : replaceLinked(move, *slot, source, target);

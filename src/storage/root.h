@@ -1,6 +1,5 @@
 // The served folder, entered once as a descriptor, and the only way from a path to a descriptor: nothing outside the
-// folder is ever reached, whoever moves symlinks about meanwhile. openat2(RESOLVE_BENEATH) where the kernel has it,
-// else, and wherever a symlink is on the way, component by component.
+// folder is ever reached, whoever moves symlinks about meanwhile. A Root can also stand for a folder in it: beneath.h.
 #pragma once
 
 #include <sys/stat.h>
@@ -17,6 +16,8 @@ namespace capstan::storage {
 
 enum class Follow { NO, YES };  // of a symlink as last name
 
+struct ServedRoot;  // resolver.h
+
 // Whether the kernel alone answers for what `fd` holds, as far as it remembers it: fstat does not wait, and reads that
 // the page cache serves can be told from others. Not so on FUSE and network file systems. For event loops.
 bool answersAtOnce(int fd);
@@ -32,9 +33,10 @@ class Root {
   static Result<std::unique_ptr<Root>> open(const std::string& folder, Resolve resolve = Resolve::FASTEST);
   virtual ~Root() noexcept(false) = default;
 
-  // The root itself. Owned by this object.
+  // The root itself. Owned by this object. Only of the served folder: one beneath it is another one at each use.
   virtual int fd() const = 0;
-  // The server's own folder (STATE_FOLDER under the root), made if missing, mode 0700. Owned by this object.
+  // The server's own folder (STATE_FOLDER under the root), made if missing, mode 0700. Owned by this object. Only of
+  // the served folder.
   virtual int stateFd() const = 0;
 
   // Opens what is at the path with open(2)'s `flags` (O_CLOEXEC is added; never O_CREAT). Follow::NO with O_PATH opens
@@ -59,9 +61,18 @@ class Root {
 
   // Whether this is the server's own folder: for listings, which come upon it by themselves.
   virtual bool isState(const struct stat& status) const = 0;
+  // Whether the path names it, or something in it.
+  virtual bool reserves(std::string_view path) const = 0;
 
   // fstat of what open(path, O_PATH, follow) opens.
   virtual Result<struct stat> stat(std::string_view path, Follow follow = Follow::NO) const = 0;
+
+  // The path on which what is at `path` (followed) can be found without a symlink, as things are now.
+  virtual Result<std::string> canonical(std::string_view path) const = 0;
+
+  // For Roots beneath this one.
+  virtual const ServedRoot& served() const = 0;
+  virtual const std::string& pathInServed() const = 0;
 };
 
 }  // namespace capstan::storage

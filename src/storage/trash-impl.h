@@ -26,12 +26,14 @@ class TrashImpl final : public Trash {
   TrashImpl(const Root& root, Staging& staging, TrashLimits limits, kj::AutoCloseFd folder);
   ~TrashImpl() noexcept(false);
 
-  Result<std::shared_ptr<Run>> begin(std::string id, std::string label, std::string client) override;
-  Result<std::vector<RunInfo>> runs() override;
-  Result<Page> list(const std::string& run, const std::string& path, const std::string& cursor, size_t max) override;
-  Result<std::vector<std::unique_ptr<Mutation>>> undo(const std::string& run, std::shared_ptr<Run> under) override;
-  Result<std::unique_ptr<Mutation>> restore(const std::string& run, const std::string& path,
-                                            const std::string& to) override;
+  Result<std::shared_ptr<Run>> begin(std::string id, std::string label, std::string client, RunScope scope) override;
+  Result<std::vector<RunInfo>> runs(const RunScope& scope) override;
+  Result<Page> list(const std::string& run, const std::string& path, const std::string& cursor, size_t max,
+                    const RunScope& scope) override;
+  Result<std::vector<std::unique_ptr<Mutation>>> undo(const std::string& run, std::shared_ptr<Run> under,
+                                                      const RunScope& scope) override;
+  Result<std::unique_ptr<Mutation>> restore(const std::string& run, const std::string& path, const std::string& to,
+                                            const RunScope& scope) override;
   Result<uint64_t> empty(uint64_t olderThan) override;
   void sweep() override;
   uint64_t bytes() const override { return held.load(std::memory_order_relaxed); }
@@ -50,10 +52,11 @@ class TrashImpl final : public Trash {
   };
 
   std::vector<std::string> folders() const;
-  Result<OpenRun> openRun(const std::string& name) const;
+  // Of a run that the scope sees.
+  Result<OpenRun> openRun(const std::string& name, const RunScope& scope = {}) const;
   Result<RunInfo> infoOf(const std::string& name);
   // The runs to be looked into: the one with the id, or all, the latest first, as names of folders.
-  Result<std::vector<std::string>> select(const std::string& run);
+  Result<std::vector<std::string>> select(const std::string& run, const RunScope& scope);
   // Deletes the run soon, unless somebody is adding to it. Answers whether it did.
   bool drop(const std::string& name);
   void work();

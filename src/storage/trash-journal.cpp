@@ -91,6 +91,24 @@ std::string encode(const RunRecord& record) {
   return framed + payload;
 }
 
+// Neither ids nor paths have a NUL.
+std::string encode(const RunScope& scope) {
+  if (scope.holder.empty() && scope.top.empty()) return {};
+  return scope.holder + '\0' + scope.top;
+}
+
+RunScope scopeOf(const std::vector<RunRecord>& records) {
+  if (records.empty() || records.front().kind != RunRecord::Kind::BEGIN) return {};
+  const std::string& text = records.front().after;
+  size_t end = text.find('\0');
+  if (end == std::string::npos) return {};
+  return {text.substr(0, end), text.substr(end + 1)};
+}
+
+Error noSuchRun(const std::string& name) {
+  return {ErrorCode::NOT_FOUND, "the trash has no run " + name + "; see which there are", {}};
+}
+
 Journal decodeJournal(std::string_view bytes) {
   Journal journal;
   while (bytes.size() >= HEADER_BYTES) {

@@ -8,6 +8,7 @@
 #include <kj/io.h>
 
 #include <capstan/storage/run.h>
+#include <capstan/storage/trash.h>
 
 namespace capstan::storage {
 
@@ -32,6 +33,14 @@ struct Journal {
 Journal decodeJournal(std::string_view bytes);
 // Of a journal that is open for reading. Blocks.
 Result<Journal> readJournal(int fd);
+
+// A run's scope, as it stands in `after` of its BEGIN: empty in journals that were begun before there were scopes, and
+// for the owner of everything.
+std::string encode(const RunScope& scope);
+RunScope scopeOf(const std::vector<RunRecord>& records);
+
+// That there is none with this name, or none for whoever asks.
+Error noSuchRun(const std::string& name);
 
 // Whether the record says that something is in the folder of displaced things.
 inline bool isDisplacement(const RunRecord& record) {

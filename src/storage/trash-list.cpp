@@ -10,6 +10,7 @@
 #include <capstan/base/number.h>
 #include <capstan/base/path.h>
 #include <capstan/base/text.h>
+#include <capstan/storage/beneath.h>
 #include <capstan/storage/replace.h>
 #include <capstan/storage/trash-impl.h>
 
@@ -41,7 +42,7 @@ struct Cursor {
 // Fills a page with the items of one record after the other.
 class Filling {
  public:
-  Filling(const std::string& below, size_t max) : below(below), max(max) {}
+  Filling(std::string below, const std::string& top, size_t max) : below(std::move(below)), top(top), max(max) {}
 
   // False when the page is full; `position` is where to go on then.
   bool add(int files, const RunRecord& record, const std::string& run, size_t skipped) {
@@ -80,12 +81,13 @@ class Filling {
   bool take(int folder, const std::string& name, const std::string& path) {
     if (items.size() == max) return false;
     if (position++ < skip) return true;
-    auto entry = entryAt(folder, name, path);
+    auto entry = entryAt(folder, name, pathBeneath(path, top));
     if (entry.ok()) items.push_back({*fromHex(run), std::move(*entry), displaced});
     return true;
   }
 
-  const std::string& below;
+  const std::string below;
+  const std::string& top;  // to which what is answered is relative
   const size_t max;
   std::string run;
   int64_t displaced = 0;
@@ -95,10 +97,10 @@ class Filling {
 }  // namespace
 
 Result<Trash::Page> TrashImpl::list(const std::string& run, const std::string& path, const std::string& cursorText,
-                                    size_t max) {
+                                    size_t max, const RunScope& scope) {
   Status valid = validatePath(path);
   if (!valid.ok()) return valid.error();
-  auto names = select(run);
+  auto names = select(run, scope);
   if (!names.ok()) return names.error();
   Cursor cursor = Cursor::parse(cursorText);
   auto start = std::find(names->begin(), names->end(), cursor.run);
@@ -107,10 +109,10 @@ Result<Trash::Page> TrashImpl::list(const std::string& run, const std::string& p
     cursor = Cursor();
     start = names->begin();
   }
-  Filling filling(path, std::max<size_t>(max, 1));
+  Filling filling(joinPath(scope.top, path), scope.top, std::max<size_t>(max, 1));
   Page page;
   for (auto name = start; name != names->end(); ++name) {
-    auto opened = openRun(*name);
+    auto opened = openRun(*name, scope);
     if (!opened.ok() && !run.empty()) return opened.error();
     if (!opened.ok()) continue;
     for (size_t i = cursor.record; i < opened->records.size(); ++i) {

@@ -70,6 +70,8 @@ Status RunFolder::takeUp() {
   hadGaps = storage::hasGaps(journal);
   known = readJournal(journal);
   if (!known.ok()) return known.error();
+  bool isOthers = !known->records.empty() && !options.scope.mayAddTo(scopeOf(known->records));
+  if (isOthers) return noSuchRun(name);
   for (auto& record : known->records) nextNumber = std::max(nextNumber, record.number + 1);
   return okStatus();
 }
@@ -115,6 +117,7 @@ Result<bool> RunFolder::tryToMake() {
   begin.time = nowNanoseconds();
   begin.path = options.label;
   begin.from = options.client;
+  begin.after = encode(options.scope);
   buffer = encode(begin) + buffer;
   return true;
 }
@@ -176,10 +179,7 @@ Result<Run::Slot> RunFolder::reserve(const std::string& path, const std::string&
     stored = flushBuffer();
     if (!stored.ok()) giveUp(slot);
   }
-  if (!stored.ok()) {
-    return errorAt(stored.error().code, path, "cannot keep ",
-                   " in the trash, so it is left as it is (" + stored.error().message + ")");
-  }
+  if (!stored.ok()) return stored.error();
   displaced = true;
   return slot;
 }

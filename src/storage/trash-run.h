@@ -10,6 +10,7 @@
 #include <capstan/storage/root.h>
 #include <capstan/storage/run.h>
 #include <capstan/storage/trash-journal.h>
+#include <capstan/storage/trash.h>
 
 namespace capstan::storage {
 
@@ -22,6 +23,7 @@ class RunFolder final : public Run {
     std::string id;
     std::string label;
     std::string client;
+    RunScope scope;
     bool exchanges = true;        // the file system has RENAME_EXCHANGE
     std::function<void()> ended;  // called when the run is dropped that has displaced something
   };
@@ -32,6 +34,7 @@ class RunFolder final : public Run {
 
   const std::string& id() const override { return options.id; }
   bool exchanges() const override { return options.exchanges; }
+  const RunScope& scope() const { return options.scope; }
   Result<Slot> reserve(const std::string& path, const std::string& from, const struct stat& displaced,
                        const std::string& origin, uint64_t placed) override;
   void giveUp(const Slot& slot) override;

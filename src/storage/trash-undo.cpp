@@ -10,9 +10,11 @@
 
 #include <capstan/base/path.h>
 #include <capstan/base/text.h>
+#include <capstan/storage/beneath.h>
 #include <capstan/storage/displace.h>
 #include <capstan/storage/mutations.h>
 #include <capstan/storage/trash-impl.h>
+#include <capstan/storage/usage.h>
 
 namespace capstan::storage {
 
@@ -102,6 +104,12 @@ struct UndoState {
 class UndoStep final : public Mutation {
  public:
   UndoStep(std::shared_ptr<UndoState> state, const RunRecord& record) : state(std::move(state)), record(record) {}
+
+  int64_t growth(const Root& root) const override {
+    if (record.kind == Kind::CREATED) return -contentAt(root, record.path);
+    if (!isDisplacement(record)) return 0;
+    return int64_t(contentIn(state->run.files, std::to_string(record.number))) - contentAt(root, record.path);
+  }
 
   Result<Entry> apply(Round& round) override {
     if (isChangedSince(round)) return changedSince(record.path);
@@ -204,6 +212,9 @@ class UndoStep final : public Mutation {
 class Restore final : public Mutation {
  public:
   Restore(kj::AutoCloseFd folder, Restoring restoring) : folder(kj::mv(folder)), restoring(std::move(restoring)) {}
+  int64_t growth(const Root& root) const override {
+    return int64_t(contentIn(folder, restoring.name)) - contentAt(root, restoring.path);
+  }
   Result<Entry> apply(Round& round) override { return restoring.apply(round); }
 
  private:
@@ -217,6 +228,16 @@ bool isThere(int folder, const std::string& name) {
 }
 
 bool isChange(const RunRecord& record) { return record.kind >= Kind::CREATED && record.kind <= Kind::METADATA; }
+
+// Makes the record's paths those that are seen from there. A run does nothing outside of its scope; should a journal
+// say so all the same, nothing is done by it.
+Status seeFrom(const std::string& top, RunRecord& record) {
+  bool isMine = isWithin(record.path, top) && (record.kind != Kind::MOVED || isWithin(record.from, top));
+  if (!isMine) return Error{ErrorCode::DENIED, "the run has changed what is not yours to change; ask its owner", {}};
+  record.path = pathBeneath(record.path, top);
+  if (record.kind == Kind::MOVED) record.from = pathBeneath(record.from, top);
+  return okStatus();
+}
 
 // The folder in which `path` below what `number` is lies, and its name there; none if it is not there.
 kj::AutoCloseFd folderOf(int files, uint64_t number, std::string_view path, std::string& name) {
@@ -234,11 +255,12 @@ kj::AutoCloseFd folderOf(int files, uint64_t number, std::string_view path, std:
 
 }  // namespace
 
-Result<std::vector<std::unique_ptr<Mutation>>> TrashImpl::undo(const std::string& run, std::shared_ptr<Run> under) {
+Result<std::vector<std::unique_ptr<Mutation>>> TrashImpl::undo(const std::string& run, std::shared_ptr<Run> under,
+                                                               const RunScope& scope) {
   auto state = std::make_shared<UndoState>();
   state->name = toHex(run);
   state->by = under->id();
-  auto opened = openRun(state->name);
+  auto opened = openRun(state->name, scope);
   if (!opened.ok()) return opened.error();
   // As long as the undo lasts, no sweep takes the run away, and nobody adds to it.
   if (flock(opened->journal, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK) {
@@ -256,6 +278,8 @@ Result<std::vector<std::unique_ptr<Mutation>>> TrashImpl::undo(const std::string
   std::vector<std::unique_ptr<Mutation>> steps;
   for (auto record = records.rbegin(); record != records.rend(); ++record) {
     if (!isChange(*record)) continue;
+    Status mine = seeFrom(scope.top, *record);
+    if (!mine.ok()) return mine.error();
     if (isDisplacement(*record) && !isThere(state->run.files, std::to_string(record->number))) {
       if (undoneBefore) continue;  // it was put back then
       return errorAt(ErrorCode::EXPIRED, record->path, "what was displaced at ",
@@ -267,25 +291,24 @@ Result<std::vector<std::unique_ptr<Mutation>>> TrashImpl::undo(const std::string
 }
 
 Result<std::unique_ptr<Mutation>> TrashImpl::restore(const std::string& run, const std::string& path,
-                                                     const std::string& to) {
+                                                     const std::string& to, const RunScope& scope) {
   for (auto& each : {path, to}) {
     Status valid = validatePath(each);
     if (!valid.ok()) return valid.error();
   }
-  if (isReserved(to)) return errorAt(ErrorCode::NOT_FOUND, to, "there is no file or folder ");
-  auto names = select(run);
+  if (scope.top.empty() && isReserved(to)) return errorAt(ErrorCode::NOT_FOUND, to, "there is no file or folder ");
+  auto names = select(run, scope);
+  std::string whole = joinPath(scope.top, path);
   if (!names.ok()) return names.error();
   for (const std::string& name : *names) {
-    auto opened = openRun(name);
+    auto opened = openRun(name, scope);
     if (!opened.ok() && !run.empty()) return opened.error();
     if (!opened.ok()) continue;
     auto& records = opened->records;
     for (auto record = records.rbegin(); record != records.rend(); ++record) {
-      if (!isDisplacement(*record) || !isWithin(path, record->path)) continue;
+      if (!isDisplacement(*record) || !isWithin(whole, record->path)) continue;
       std::string found;
-      std::string_view inner = std::string_view(path).substr(std::min(path.size(), record->path.size()));
-      if (!inner.empty()) inner.remove_prefix(1);
-      kj::AutoCloseFd folder = folderOf(opened->files, record->number, inner, found);
+      kj::AutoCloseFd folder = folderOf(opened->files, record->number, pathBeneath(whole, record->path), found);
       if (folder.get() < 0) continue;
       Restoring restoring{folder.get(), found, to, {}, {Expectation::Kind::ABSENT, {}}, true};
       return std::unique_ptr<Mutation>(std::make_unique<Restore>(kj::mv(folder), std::move(restoring)));

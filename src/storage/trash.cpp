@@ -15,6 +15,7 @@
 #include <capstan/base/digest.h>
 #include <capstan/base/file.h>
 #include <capstan/base/log.h>
+#include <capstan/base/path.h>
 #include <capstan/base/text.h>
 #include <capstan/storage/staging.h>
 
@@ -147,29 +148,36 @@ std::vector<std::string> TrashImpl::folders() const {
   return names;
 }
 
-Result<OpenRun> TrashImpl::openRun(const std::string& name) const {
+Result<OpenRun> TrashImpl::openRun(const std::string& name, const RunScope& scope) const {
   OpenRun run;
   run.folder = kj::AutoCloseFd(openat(trash, name.c_str(), OPEN_FOLDER));
-  if (run.folder.get() < 0) {
-    return Error{ErrorCode::NOT_FOUND, "the trash has no run " + name + "; see which there are", {}};
-  }
+  if (run.folder.get() < 0) return noSuchRun(name);
   run.files = kj::AutoCloseFd(openat(run.folder, DISPLACED_FOLDER, OPEN_FOLDER));
   run.journal = kj::AutoCloseFd(openat(run.folder, JOURNAL_FILE, O_RDWR | O_APPEND | O_NOFOLLOW | O_CLOEXEC));
   if (run.files.get() < 0 || run.journal.get() < 0) return errorFromErrno(errno, "cannot read the trash");
   auto journal = readJournal(run.journal);
   if (!journal.ok()) return journal.error();
   run.records = std::move(journal->records);
+  if (!scope.sees(scopeOf(run.records))) return noSuchRun(name);
   return run;
 }
 
-Result<std::shared_ptr<Run>> TrashImpl::begin(std::string id, std::string label, std::string client) {
+bool RunScope::sees(const RunScope& run) const { return isWithin(run.holder, holder) && isWithin(run.top, top); }
+
+bool RunScope::mayAddTo(const RunScope& run) const { return run.holder == holder && isWithin(top, run.top); }
+
+Result<std::shared_ptr<Run>> TrashImpl::begin(std::string id, std::string label, std::string client, RunScope scope) {
   if (id.empty()) id = randomBytes(RUN_ID_BYTES);
   if (id.size() != RUN_ID_BYTES) return Error{ErrorCode::INVALID_ARGUMENT, "the id of a run has 16 bytes", {}};
   std::lock_guard lock(mutex);
   std::erase_if(active, [](const auto& item) { return item.second.expired(); });
-  if (auto run = active[id].lock()) return std::shared_ptr<Run>(run);
+  if (auto run = active[id].lock()) {
+    if (!scope.mayAddTo(run->scope())) return noSuchRun(toHex(id));
+    return std::shared_ptr<Run>(run);
+  }
   auto ended = [this]() { sweepSoon(); };
-  auto run = RunFolder::open(root, staging, trash, {id, std::move(label), std::move(client), exchanges, ended});
+  RunFolder::Options options{id, std::move(label), std::move(client), std::move(scope), exchanges, ended};
+  auto run = RunFolder::open(root, staging, trash, std::move(options));
   if (!run.ok()) return run.error();
   active[id] = *run;
   return std::shared_ptr<Run>(std::move(*run));
@@ -205,6 +213,7 @@ Result<RunInfo> TrashImpl::infoOf(const std::string& name) {
   if (!run.ok()) return run.error();
   RunInfo info;
   info.id = *fromHex(name);
+  info.scope = scopeOf(run->records);
   info.began = info.ended = toNanoseconds(journal.st_mtim);
   if (!run->records.empty()) info.ended = 0;
   info.canUndo = true;
@@ -222,20 +231,21 @@ Result<RunInfo> TrashImpl::infoOf(const std::string& name) {
   return info;
 }
 
-Result<std::vector<RunInfo>> TrashImpl::runs() {
+Result<std::vector<RunInfo>> TrashImpl::runs(const RunScope& scope) {
   std::vector<RunInfo> infos;
   for (const std::string& name : folders()) {
     auto info = infoOf(name);
-    if (info.ok()) infos.push_back(std::move(*info));  // else it has gone meanwhile
+    if (!info.ok()) continue;  // it has gone meanwhile
+    if (scope.sees(info->scope)) infos.push_back(std::move(*info));
   }
   std::sort(infos.begin(), infos.end(),
             [](const RunInfo& a, const RunInfo& b) { return a.began != b.began ? a.began > b.began : a.id > b.id; });
   return infos;
 }
 
-Result<std::vector<std::string>> TrashImpl::select(const std::string& run) {
+Result<std::vector<std::string>> TrashImpl::select(const std::string& run, const RunScope& scope) {
   if (!run.empty()) return std::vector<std::string>{toHex(run)};
-  auto all = runs();
+  auto all = runs(scope);
   if (!all.ok()) return all.error();
   std::vector<std::string> names;
   for (auto& info : *all) names.push_back(toHex(info.id));
@@ -252,7 +262,7 @@ bool TrashImpl::drop(const std::string& name) {
 }
 
 Result<uint64_t> TrashImpl::empty(uint64_t olderThan) {
-  auto all = runs();
+  auto all = runs({});
   if (!all.ok()) return all.error();
   int64_t now = nowNanoseconds();
   uint64_t freed = 0;
@@ -265,7 +275,7 @@ Result<uint64_t> TrashImpl::empty(uint64_t olderThan) {
 }
 
 void TrashImpl::sweep() {
-  auto all = runs();
+  auto all = runs({});
   if (!all.ok()) return;
   struct statvfs disk;
   uint64_t room = UINT64_MAX;

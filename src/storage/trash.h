@@ -22,6 +22,18 @@ struct TrashLimits {
   double share = 0.1;                                // of the disk's size
 };
 
+// Who has begun a run, and for what part of the tree: on record in its journal. Also who asks, and for what part: then
+// it is the runs of theirs, and of those who have it from them, that lie at or below this part; paths are relative to
+// it. The default is the owner of everything.
+struct RunScope {
+  std::string holder;  // ids joined by '/', each of somebody who has it from the one before; empty: the owner
+  std::string top;     // path from the served folder; the run changes nothing but what is there and below
+
+  bool sees(const RunScope& run) const;
+  // Whether what is begun in this scope may be added to that run.
+  bool mayAddTo(const RunScope& run) const;
+};
+
 struct RunInfo {
   std::string id;  // 16 bytes
   std::string label;
@@ -32,6 +44,7 @@ struct RunInfo {
   uint64_t bytes = 0;
   bool canUndo = false;
   std::string undoneBy;
+  RunScope scope;
 };
 
 struct TrashedItem {
@@ -46,22 +59,27 @@ class Trash {
   static Result<std::unique_ptr<Trash>> open(const Root& root, Staging& staging, TrashLimits limits);
   virtual ~Trash() noexcept(false) = default;
 
-  // The run with this id, or a new one (`id` empty). Nothing is written before something is displaced or done.
-  virtual Result<std::shared_ptr<Run>> begin(std::string id, std::string label, std::string client) = 0;
+  // The run with this id, or a new one (`id` empty). Nothing is written before something is displaced or done. One that
+  // was begun by somebody else, or elsewhere, is notFound.
+  virtual Result<std::shared_ptr<Run>> begin(std::string id, std::string label, std::string client,
+                                             RunScope scope = {}) = 0;
 
-  virtual Result<std::vector<RunInfo>> runs() = 0;  // the latest first
+  virtual Result<std::vector<RunInfo>> runs(const RunScope& scope = {}) = 0;  // the latest first
   // What the run (empty: any) displaced at or below the path, after `cursor`, at most `max`.
   struct Page {
     std::vector<TrashedItem> items;
     std::string cursor;
     bool atEnd = false;
   };
-  virtual Result<Page> list(const std::string& run, const std::string& path, const std::string& cursor, size_t max) = 0;
+  virtual Result<Page> list(const std::string& run, const std::string& path, const std::string& cursor, size_t max,
+                            const RunScope& scope = {}) = 0;
 
-  // The mutations that take back what a run did, the last first, to be submitted as a batch of the run `under`.
-  virtual Result<std::vector<std::unique_ptr<Mutation>>> undo(const std::string& run, std::shared_ptr<Run> under) = 0;
+  // The mutations that take back what a run did, the last first, to be submitted as a batch of the run `under`. They,
+  // and that of restore(), are for a Round whose root is the scope's top.
+  virtual Result<std::vector<std::unique_ptr<Mutation>>> undo(const std::string& run, std::shared_ptr<Run> under,
+                                                              const RunScope& scope = {}) = 0;
   virtual Result<std::unique_ptr<Mutation>> restore(const std::string& run, const std::string& path,
-                                                    const std::string& to) = 0;
+                                                    const std::string& to, const RunScope& scope = {}) = 0;
 
   // Deletes what is older than this many nanoseconds, and keeps the limits. Answers how many bytes were freed.
   virtual Result<uint64_t> empty(uint64_t olderThan) = 0;

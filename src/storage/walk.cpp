@@ -64,9 +64,17 @@ class Walker {
 
   Error failed(int number) const { return errorFromErrno(number, "cannot open", path); }
   Error leadsOut() const {
-    return errorAt(ErrorCode::INVALID_PATH, path, "", " leads out of the served folder through a symlink");
+    return errorAt(ErrorCode::INVALID_PATH, path, "",
+                   ground.isServed ? " leads out of the served folder through a symlink"
+                                   : " leads out of the folder that you were given through a symlink");
   }
   Error tooLong() const { return errorAt(ErrorCode::INVALID_PATH, path, "the symlinks in ", " lead on for too long"); }
+
+  std::string joined() const {
+    std::string folder;
+    for (auto& name : names) folder = joinPath(folder, name);
+    return folder;
+  }
 
   int currentFd() const { return current.get() >= 0 ? current.get() : ground.root; }
 
@@ -90,7 +98,7 @@ class Walker {
   }
 
   Result<Step> take(Part& part) {
-    if (names.empty() && part.name == STATE_FOLDER) return failed(ENOENT);
+    if (ground.isServed && names.empty() && part.name == STATE_FOLDER) return failed(ENOENT);
     auto opened = openName(part);
     if (!opened.ok()) return opened.error();
     struct stat status;
@@ -99,7 +107,8 @@ class Walker {
     bool last = pending.empty();
     if (S_ISLNK(status.st_mode) && (!last || followLast)) return expand(opened->get());
     if (last) {
-      result = {kj::mv(current), std::move(part.name), std::move(*opened), status};
+      result = {kj::mv(current), std::move(part.name), std::move(*opened), status, {}};
+      result.canonical = joinPath(joined(), result.name);
       if (result.folder.get() < 0) return arriveBelowRoot();
       return Step::ARRIVED;
     }
@@ -146,6 +155,7 @@ class Walker {
   Result<Walked> arriveAtFolder() {
     if (auto status = refresh(); !status.ok()) return status.error();
     result.name = ".";
+    result.canonical = joined();
     for (auto* fd : {&result.folder, &result.target}) {
       *fd = kj::AutoCloseFd(openat(currentFd(), ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
       if (fd->get() < 0) return failed(errno);
@@ -159,6 +169,20 @@ class Walker {
 
 Result<Walked> walk(const Ground& ground, std::string_view path, bool followLast, std::vector<kj::AutoCloseFd>* made) {
   return Walker(ground, path, followLast, made).run();
+}
+
+Result<kj::AutoCloseFd> walkPlain(const Ground& ground, std::string_view path) {
+  constexpr int FLAGS = O_PATH | O_NOFOLLOW | O_DIRECTORY | O_CLOEXEC;
+  kj::AutoCloseFd current(openat(ground.root, ".", FLAGS));
+  for (std::string_view name : splitPath(path)) {
+    if (current.get() < 0) break;
+    current = kj::AutoCloseFd(openat(current, std::string(name).c_str(), FLAGS));
+    struct stat status;
+    bool isState = current.get() >= 0 && fstat(current, &status) == 0 && idOf(status) == ground.stateFolder;
+    if (isState) return errorFromErrno(ENOENT, "cannot open", path);
+  }
+  if (current.get() < 0) return errorFromErrno(errno, "cannot open", path);
+  return kj::mv(current);
 }
 
 }  // namespace capstan::storage

@@ -18,6 +18,7 @@ namespace capstan::storage {
 struct Ground {
   int root = -1;  // not owned
   FileId stateFolder;
+  bool isServed = true;  // the served folder itself: STATE_FOLDER in it is the server's
 };
 
 // Where a walk ended. `name` in `folder` is `target`, and was at the moment of the last step; "." if the walk ended at
@@ -27,6 +28,7 @@ struct Walked {
   std::string name;
   kj::AutoCloseFd target;  // O_PATH; a symlink only if the last name was not to be followed
   struct stat status;      // of target
+  std::string canonical;   // the path of `target` from the ground, with no symlink in it
 };
 
 // Each step opens one name without following symlinks; links are read and walked by the same rules, so nothing outside
@@ -34,5 +36,8 @@ struct Walked {
 // the path. With `made`, missing folders on the way are made, the last name included (but none that only a symlink
 // names), and `made` collects their parents, opened so that they can be flushed.
 Result<Walked> walk(const Ground& ground, std::string_view path, bool followLast, std::vector<kj::AutoCloseFd>* made);
+
+// The folder at a valid path, with O_PATH, on a way without symlinks: one is as if there was nothing.
+Result<kj::AutoCloseFd> walkPlain(const Ground& ground, std::string_view path);
 
 }  // namespace capstan::storage
