@@ -18,6 +18,7 @@
 #include <capstan/client/trash.h>
 #include <capstan/client/watch.h>
 #include <capstan/rpc/address.h>
+#include <capstan/rpc/tls.h>
 #include <capstan/schema/compute.capnp.h>
 #include <capstan/schema/gateway.capnp.h>
 
@@ -25,7 +26,10 @@ namespace capstan::client {
 
 struct Options {
   rpc::Address address;
-  std::string token;                         // the secret's 32 bytes; empty where none is needed
+  std::vector<rpc::Address> moreAddresses = {};  // of the same server, tried in order where that one does not answer
+  rpc::Security security = {};  // how to speak and whom to trust; by default TLS with the system's authorities, except
+                                // to this machine
+  std::string token;            // the secret's 32 bytes; empty where none is needed
   std::string name = "capstan-client";       // for the server's log
   uint64_t connectTimeout = 10'000'000'000;  // nanoseconds
   // After a broken connection, calls that are safe to repeat are repeated on a new connection, with exponential backoff
@@ -51,10 +55,11 @@ struct ServerInfo {
 //
 // All methods answer failures that a user can cause as Error values, among them `unreachable` when there is no server,
 // it is no Capstan server, or the connection broke and retryFor has passed, `protocolVersion`, and `denied` when the
-// token is wrong. Reading calls, uploads, and makeDirectory() with `parents`, are repeated after a broken connection;
-// other mutations are not: their `unreachable` says that it is not known whether they took effect. What the server
-// refuses because it is `overloaded` is tried again later, for as long as retryFor has it. Pipelined throughout:
-// connecting, logging in and the first call cost one round trip together (after TCP's own).
+// token is wrong or the server is not the one that was expected (rpc/tls.h). Reading calls, uploads, and
+// makeDirectory() with `parents`, are repeated after a broken connection; other mutations are not: their `unreachable`
+// says that it is not known whether they took effect. What the server refuses because it is `overloaded` is tried again
+// later, for as long as retryFor has it. Pipelined throughout: connecting, logging in and the first call cost one round
+// trip together (after TCP's own).
 class Client {
  public:
   // `network` and `timer` must outlive it. Nothing is connected before the first call.

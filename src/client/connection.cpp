@@ -153,7 +153,8 @@ Error Connection::explain(const kj::Exception& exception) const {
 
 Error Connection::explainRefusal(Error error) const {
   std::string address = escapeForTerminal(options.address.toString());
-  if (error.code == ErrorCode::DENIED) {
+  // `denied` is also what a server says that wants TLS.
+  if (error.code == ErrorCode::DENIED && error.message.find("token") != std::string::npos) {
     const char* where =
         "; the server's owner finds one in the file owner.token in the server's state folder (see --token-file)";
     if (options.token.empty()) {

@@ -112,9 +112,8 @@ kj::Promise<Links::Dialled> Links::dialFrom(size_t index) {
     }));
   }
   return dialling
-      .catch_([this, index](kj::Exception&& exception) {
-        return Dialled(explainDialFailure(exception, addressAt(index)));
-      })
+      .catch_(
+          [this, index](kj::Exception&& exception) { return Dialled(explainDialFailure(exception, addressAt(index))); })
       .then([this, index, left](Dialled&& dialled) -> kj::Promise<Dialled> {
         if (dialled.ok()) {
           if (index > 0) std::swap(options.address, options.moreAddresses[index - 1]);

@@ -9,6 +9,7 @@
 
 #include <capstan/client/connection.h>
 #include <capstan/rpc/outcome.h>
+#include <capstan/rpc/tls.h>
 
 namespace capstan::client {
 
@@ -47,12 +48,13 @@ class Links final : private kj::TaskSet::ErrorHandler {
   const ServerInfo& lastInfo() const { return info; }
 
  private:
-  // Constant after construction.
+  // Constant after construction, but for the order of the addresses: that which answered last is the first.
   kj::Network& network;
   kj::Timer& timer;
   Options options;
 
   // Owned by the loop.
+  kj::Own<rpc::TlsClient> tls;  // made when it is first needed
   std::mt19937_64 random;
   rpc::WireCounters counters;
   ServerInfo info;
@@ -70,9 +72,14 @@ class Links final : private kj::TaskSet::ErrorHandler {
 
   kj::Promise<kj::Maybe<Error>> connectLoop();
   kj::Promise<kj::Maybe<Error>> connectOnce();
-  kj::Promise<kj::Own<kj::AsyncIoStream>> dial();
+  using Dialled = Result<kj::Own<kj::AsyncIoStream>>;
+  // The first of the addresses from `index` on that answers, with TLS where that is due.
+  kj::Promise<Dialled> dialFrom(size_t index);
+  kj::Promise<Dialled> dial(const rpc::Address& address);
+  kj::Promise<Dialled> encrypt(kj::Own<kj::AsyncIoStream> stream, const rpc::Address& address);
+  const rpc::Address& addressAt(size_t index) const;
   void adopt(kj::Own<kj::AsyncIoStream> stream);
-  Error explainDialFailure(const kj::Exception& exception) const;
+  Error explainDialFailure(const kj::Exception& exception, const rpc::Address& address) const;
 
   // No new call on this connection.
   void retire(Connection& connection);

@@ -21,6 +21,7 @@ class ClientTest : public testing::Test {
     std::string pattern = std::filesystem::temp_directory_path() / "capstan-client-XXXXXX";
     local = mkdtemp(pattern.data());
     options.address = {rpc::Address::Kind::TCP, "server.example", 4457, {}};
+    options.security.kind = rpc::Security::Kind::PLAIN;
     options.connectTimeout = 10'000'000'000;
     options.onRetry = [this](const std::string& reason, uint64_t wait) {
       retries.push_back(reason);
