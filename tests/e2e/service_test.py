@@ -1,5 +1,6 @@
 """The server as systemd runs it: sockets that are handed over, the watchdog, and the units in packaging/systemd."""
 
+import ctypes
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 from harness import CAPSTAN, EndToEnd, Server, eventually, main
 
 UNITS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "packaging", "systemd")
+CLONE_NEWNET = 0x40000000
 WORST_EXPOSURE = {"system": 10, "user": 66}  # tenths, as `systemd-analyze security --threshold` has them
 
 
@@ -31,8 +33,11 @@ class Given(EndToEnd):
             bound.listen(16)
         return bound
 
-    def serve(self, sockets, *arguments, names=None, environment=None, for_whom=os.getpid):
-        """Starts `capstan serve` with descriptors from 3 on; for_whom tells LISTEN_PID in the child."""
+    def serve(self, sockets, *arguments, names=None, environment=None, for_whom=os.getpid, isolate=False):
+        """Starts `capstan serve` with descriptors from 3 on; for_whom tells LISTEN_PID in the child.
+
+        isolate: in a network namespace of its own, as PrivateNetwork= has it; ends with status 126 where that is refused.
+        """
         variables = dict(self.environment, LISTEN_FDS=str(len(sockets)))
         variables.update(environment or {})
         if names:
@@ -51,6 +56,8 @@ class Given(EndToEnd):
                 for i, fd in enumerate(high):
                     os.dup2(fd, 3 + i)
                 os.closerange(3 + len(high), 200)
+                if isolate and ctypes.CDLL(None).unshare(CLONE_NEWNET) < 0:
+                    os._exit(126)
                 variables["LISTEN_PID"] = str(for_whom())
                 os.execve(CAPSTAN, command, variables)
             finally:
@@ -70,9 +77,9 @@ class Given(EndToEnd):
         def ready():
             if os.path.exists(self.ready_file):
                 return True
-            ended, _ = os.waitpid(self.child, os.WNOHANG)
+            ended, status = os.waitpid(self.child, os.WNOHANG)
             if ended:
-                self.child = None
+                self.child, self.ended = None, os.waitstatus_to_exitcode(status)
                 raise AssertionError("the server ended:\n" + self.out.read().decode())
             return False
         eventually(ready, "the server is ready")
@@ -132,6 +139,17 @@ class SocketsFromSystemd(Given):
             status, said = self.end()
             self.assertEqual(status, 0, said)
             self.assertTrue(stat.S_ISSOCK(os.lstat(path).st_mode))
+
+    def test_a_server_that_reaches_no_network_is_reached_through_them(self):
+        tcp = self.bind()
+        self.serve([tcp], isolate=True)
+        try:
+            self.addresses()
+        except AssertionError:
+            if self.child is None and self.ended == 126:
+                self.skipTest("this user may not make network namespaces")
+            raise
+        self.ok("--token-file", self.token(), "ls", address="127.0.0.1:%d" % tcp.getsockname()[1])
 
     def test_what_is_meant_for_another_process_is_left_alone(self):
         path, own = self.local("given.sock"), self.local("own.sock")
