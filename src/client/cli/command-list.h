@@ -34,6 +34,7 @@ Command countCommand();
 Command jobCommand();
 Command statusCommand();
 Command pingCommand();
+Command doctorCommand();
 Command shellCommand();
 Command demoCommand();
 Command versionCommand();

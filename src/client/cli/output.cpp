@@ -48,12 +48,16 @@ std::string Output::name(std::string_view bytes) const {
   return isTerminal() ? escapeForTerminal(bytes) : std::string(bytes);
 }
 
+std::string Output::inColor(std::string_view color, std::string_view text) const {
+  if (!usesColor) return std::string(text);
+  return "\x1b[" + std::string(color) + "m" + std::string(text) + "\x1b[m";
+}
+
 std::string Output::colored(const Entry& entry, std::string_view shown) const {
   const char* color = nullptr;
   if (entry.type == EntryType::DIRECTORY) color = "1;34";
   if (entry.type == EntryType::SYMLINK) color = "36";
-  if (!usesColor || color == nullptr) return std::string(shown);
-  return "\x1b[" + std::string(color) + "m" + std::string(shown) + "\x1b[m";
+  return color == nullptr ? std::string(shown) : inColor(color, shown);
 }
 
 void Output::note(std::string_view text) {

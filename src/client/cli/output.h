@@ -38,6 +38,8 @@ class Output {
   void line(std::string_view text);
   // A name for standard output: escaped for a terminal, as it is otherwise.
   std::string name(std::string_view bytes) const;
+  // With the terminal's number for a colour ("32"), where colours are wanted.
+  std::string inColor(std::string_view color, std::string_view text) const;
   // An entry's name in the colour of its type.
   std::string colored(const Entry& entry, std::string_view shown) const;
 

@@ -1,0 +1,63 @@
+#include <capstan/client/cli/doctor-certificate.h>
+
+#include <unistd.h>
+
+#include <ctime>
+
+#include <capstan/base/file.h>
+#include <capstan/base/text.h>
+#include <capstan/client/cli/doctor-files.h>
+
+namespace capstan::cli {
+
+namespace {
+
+constexpr const char* CHECK = "certificate";
+constexpr int64_t DAY = 86'400;
+constexpr int64_t SOON = 21 * DAY;  // those who renew by themselves do so before
+
+std::string dayOf(int64_t time) { return formatTime(time * 1'000'000'000).substr(0, 10); }
+
+}  // namespace
+
+Finding judgeCertificate(const rpc::CertificateFacts& facts, int64_t now, const std::string& what, bool isOwn) {
+  std::string renew = isOwn
+                          ? "remove the file and start the server anew, which makes another; invites that name the old "
+                            "one have to be made anew, too"
+                          : "renew it, then: systemctl reload capstan, or kill -HUP the server";
+  if (facts.notAfter <= now) return Finding::problem(CHECK, what + " has expired on " + dayOf(facts.notAfter), renew);
+  if (facts.notBefore > now) {
+    return Finding::problem(CHECK, what + " is not valid before " + dayOf(facts.notBefore),
+                            "see to the clock of this machine, or wait");
+  }
+  std::string message = what + " is valid until " + dayOf(facts.notAfter);
+  if (facts.notAfter - now < SOON) {
+    return Finding::warning(CHECK, message + ", which is soon", renew);
+  }
+  return Finding::ok(CHECK, message);
+}
+
+Finding lookAtCertificate(const std::string& stateFolder, const std::optional<std::string>& certificateFile,
+                          const std::optional<std::string>& keyFile) {
+  bool isOwn = !certificateFile;
+  std::string file = certificateFile.value_or(stateFolder + "/" + rpc::IDENTITY_FILE), key = keyFile.value_or(file);
+  if (isOwn && access(file.c_str(), F_OK) < 0) {
+    return Finding::ok(CHECK, "there is no certificate yet; the first start makes one");
+  }
+  uid_t owner = isOwn ? expectedOwnerOf(stateFolder) : geteuid();
+  if (auto secret = lookAtSecret(CHECK, "the key", key, owner, true); secret->state != Finding::State::OK) {
+    return *secret;
+  }
+  std::string what = "the certificate in " + escapeForTerminal(file);
+  std::string replace = isOwn ? "remove the file; the next start makes another" : "name files that belong together";
+  auto text = readFile(file, rpc::MAX_CERTIFICATE_BYTES);
+  if (!text.ok()) return Finding::problem(CHECK, text.error().message, replace);
+  auto facts = rpc::factsOf(*text, what);
+  if (!facts.ok()) return Finding::problem(CHECK, facts.error().message, replace);
+  Finding dates = judgeCertificate(*facts, time(nullptr), what, isOwn);
+  if (dates.state == Finding::State::PROBLEM) return dates;
+  auto pair = rpc::TlsIdentity::load(file, key);
+  return pair.ok() ? dates : Finding::problem(CHECK, pair.error().message, replace);
+}
+
+}  // namespace capstan::cli
