@@ -13,10 +13,6 @@
 #include <capstan/base/blocking-pool.h>
 #include <capstan/rpc/peer-options.h>
 #include <capstan/schema/gateway.capnp.h>
-#include <capstan/server/access/grants-server.h>
-#include <capstan/server/access/grants.h>
-#include <capstan/server/access/leases.h>
-#include <capstan/server/access/login-throttle.h>
 #include <capstan/server/compute/computing.h>
 #include <capstan/server/owner-token.h>
 #include <capstan/server/server.h>
@@ -88,37 +84,28 @@ struct CountedScope final : public ConnectionScope {
   explicit CountedScope(ConnectionRegistry& registry) : holdings(registry) { totals = &holdings.totals; }
 };
 
-struct ServerState final : public GrantsHost {
+struct ServerState {
   // constant once connections are accepted
   ServerOptions options;
   OwnerToken token;
-  std::shared_ptr<Grants> grants;
+  const std::shared_ptr<Grant> owner = Grant::newOwner();
   std::vector<rpc::Address> addresses;
-  std::vector<std::string> givenAddresses;  // as the owner gave them, with the real ports
   kj::TimePoint startTime;
   std::string hostName;
   std::unique_ptr<BlockingPool> pool;
-  std::unique_ptr<files::ServedFolder> folder;    // destroyed before the pool
+  std::unique_ptr<files::ServedFolder> folder;  // destroyed before the pool
   std::unique_ptr<compute::Computing> computing;  // destroyed before the folder
   unsigned threads = 1;
 
   // thread-safe
   TlsKeeper tls;
   ConnectionRegistry registry;
-  Leases leases;
-  LoginThrottle throttle;
   std::atomic<uint32_t> sessions{0};
   std::atomic<bool> draining{false};
 
   explicit ServerState(ServerOptions options, OwnerToken token)
       : options(std::move(options)), token(std::move(token)), startTime(kj::systemPreciseMonotonicClock().now()) {}
   KJ_DISALLOW_COPY(ServerState);
-
-  std::shared_ptr<Grants> theGrants() override { return grants; }
-  BlockingPool& blockingPool() override { return *pool; }
-  kj::Promise<void> endAllUnder(std::vector<std::shared_ptr<Grant>> ended) override;
-  uint32_t connectionsOf(const Grant& grant) override { return leases.count(grant.id); }
-  Contact contact() override;
 
   uint64_t uptime() const {  // nanoseconds
     return uint64_t((kj::systemPreciseMonotonicClock().now() - startTime) / kj::NANOSECONDS);
@@ -128,8 +115,5 @@ struct ServerState final : public GrantsHost {
 // The answer to hello(), but for uptime. `authentication`: what login() needs on this connection.
 void fillServerInfo(schema::ServerInfo::Builder info, const ServerState& state, schema::Authentication authentication);
 void fillStatus(schema::Status::Builder status, const ServerState& state, schema::Authentication authentication);
-// What is the business of whoever came with a share.
-void fillShareStatus(schema::Status::Builder status, const ServerState& state, schema::Authentication authentication,
-                     const Access& access);
 
 }  // namespace capstan::server
