@@ -25,8 +25,10 @@ interface Gateway {
   login @1 (token :Data, protocolVersion :UInt32, client :Text) -> (outcome :Outcome, session :Session) $needs(nothing);
   # Opens a session. `token` is the secret's 32 bytes; it may be empty where ServerInfo.authentication says that none is
   # needed. `protocolVersion` is the caller's; 0 means 1. `client` names the program for the server's log and status,
-  # at most 64 characters of it. Does not touch the disk. Errors: denied, protocolVersion, shuttingDown.
-  # Wrong tokens are counted, and each one on a connection is answered more slowly than the one before it.
+  # at most 64 characters of it. A token counts as what it opens also where none is needed. Errors: denied, revoked and
+  # expired (the share that the token opens), limit, protocolVersion, shuttingDown. Touches the disk only if it is one of
+  # a limited number of uses, which is counted first.
+  # Wrong tokens are counted, and each one from an address is answered more slowly than the one before it.
 }
 
 struct ServerInfo {
@@ -85,7 +87,8 @@ interface Session {
   # The served tree, as far as the grant goes. Returns at once.
 
   status @1 () -> (outcome :Outcome, status :Status) $needs(read);
-  # What the server is doing. Returns at once; the figures are not one instant's, but each is true by itself.
+  # What the server is doing. Returns at once; the figures are not one instant's, but each is true by itself. Under a
+  # share: what this connection holds, and as `connections` those of the share; all else is the owner's business, and 0.
 
   compute @2 () -> (outcome :Outcome, compute :Compute) $needs(compute);
   # The place to compute. Returns at once.
@@ -119,6 +122,34 @@ struct Status {
   subscriptions @21 :UInt32;       # Clients that watch.
   trashBytes @22 :Bytes;
   watch @23 :WatchMeans;           # How changes by other programs are noticed; `unset` before the first one watches.
+  failedLogins @24 :UInt64;        # With a token that opens nothing, since the start.
+  limits @25 :List(LimitStatus);   # All that the server has.
+}
+
+struct LimitStatus {
+  # What one limit is, how near it is, and how often it was run into. New ones may come: programs do without knowing them.
+
+  name @0 :Text;        # As in "uploads"; behind its scope ("connection.uploads") as `capstan serve --limit` takes it.
+  scope @1 :Scope;
+  unit @2 :Unit;
+  value @3 :UInt64;     # 0: there is no such limit.
+  used @4 :UInt64;      # Now, by the connection or share that uses most; 0 where that is not counted. Under a share: by
+                        # this connection and this share.
+  refused @5 :UInt64;   # How often it was run into since the start; under a share 0.
+
+  enum Scope {
+    unset @0;
+    connection @1;      # It holds for each connection.
+    grant @2;           # For each share, with what was made from it, over all connections.
+    server @3;          # For all together.
+  }
+
+  enum Unit {
+    unset @0;
+    count @1;
+    bytes @2;
+    nanoseconds @3;
+  }
 }
 
 struct CacheStatus {

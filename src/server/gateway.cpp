@@ -1,7 +1,5 @@
 #include <capstan/server/gateway.h>
 
-#include <algorithm>
-
 #include <capstan/base/log.h>
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
@@ -25,8 +23,11 @@ std::string firstCharacters(std::string_view text, size_t count) {
 
 class SessionServer final : public Guarded<schema::Session> {
  public:
-  SessionServer(kj::Own<ConnectionContext> contextParam, ConnectionContext::Login& login)
-      : Guarded(kj::refcounted<Access>(kj::addRef(*login.lease))), context(kj::mv(contextParam)), login(login) {
+  SessionServer(kj::Own<ConnectionContext> contextParam, ConnectionContext::Login& login, Meters::Charge charge)
+      : Guarded(kj::refcounted<Access>(kj::addRef(*login.lease))),
+        context(kj::mv(contextParam)),
+        login(login),
+        charge(std::move(charge)) {
     ++context->sessions;
     context->server.sessions.fetch_add(1, std::memory_order_relaxed);
   }
@@ -42,7 +43,17 @@ class SessionServer final : public Guarded<schema::Session> {
   }
 
   kj::Promise<void> status(StatusContext call) override {
-    fillStatus(call.getResults().initStatus(), context->server, context->authentication);
+    auto status = call.getResults().initStatus();
+    if (access->grant().isOwner()) {
+      fillStatus(status, context->server, context->authentication);
+    } else {
+      fillShareStatus(status, context->server, context->authentication, *access);
+    }
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> grants(GrantsContext call) override {
+    call.getResults().setGrants(newGrants(kj::addRef(*access), context->server));
     return kj::READY_NOW;
   }
 
@@ -57,21 +68,18 @@ class SessionServer final : public Guarded<schema::Session> {
  private:
   kj::Own<ConnectionContext> context;
   ConnectionContext::Login& login;  // the context's
+  const Meters::Charge charge;
 };
 
 class GatewayServer final : public schema::Gateway::Server {
  public:
-  explicit GatewayServer(kj::Own<ConnectionContext> contextParam) : context(kj::mv(contextParam)) {
-    fillServerInfo(prepared.initRoot<schema::ServerInfo>(), context->server, context->authentication);
-    auto words = prepared.getRoot<schema::ServerInfo>().totalSize().wordCount;
-    helloSize = capnp::MessageSize{words + HELLO_OVERHEAD_WORDS, 0};
-  }
+  explicit GatewayServer(kj::Own<ConnectionContext> context) : context(kj::mv(context)) {}
 
  protected:
-  // Copies what was prepared: a server is asked this often.
   kj::Promise<void> hello(HelloContext call) override {
-    auto results = call.getResults(helloSize);
-    results.setInfo(prepared.getRoot<schema::ServerInfo>().asReader());
+    uint64_t words = context->server.preparedInfo[size_t(context->authentication)].size();
+    auto results = call.getResults(capnp::MessageSize{words + HELLO_OVERHEAD_WORDS, 0});
+    results.setInfo(preparedInfo(context->server, context->authentication));
     results.getInfo().setUptime(context->server.uptime());
     return kj::READY_NOW;
   }
@@ -82,25 +90,23 @@ class GatewayServer final : public schema::Gateway::Server {
     KJ_IF_MAYBE (error, refusal) {
       return refuse(call, *error);
     }
-    if (needsToken() && !context->server.token.matches(rpc::asView(params.getToken()))) return refuseToken(call);
-
-    if (!context->everLoggedIn) {
-      context->everLoggedIn = true;
-      context->client = firstCharacters({params.getClient().cStr(), params.getClient().size()}, MAX_CLIENT_NAME);
-      context->scope->client = context->client;
-      log::debug(context->peer.c_str(), " logged in as ", context->client.c_str());
-    }
-    call.getResults().setSession(
-        kj::heap<SessionServer>(kj::addRef(*context), context->loginOf(context->server.owner)));
-    return kj::READY_NOW;
+    // A token counts as what it opens also where none is needed: an invite gives no more by one way than by another.
+    auto token = rpc::asView(params.getToken());
+    if (token.empty() && needsToken()) return refuseWithoutToken(call);
+    Grants& grants = *context->server.grants;
+    auto grant = token.empty() ? grants.owner() : grants.match(token);
+    if (grant == nullptr) return refuseToken(kj::mv(call));
+    if (auto ended = grant->ended()) return refuseEnded(call, *grant, *ended);
+    if (grants.mustCount(*grant)) return admitCounted(kj::mv(call), std::move(grant));
+    Status used = grants.use(*grant);
+    if (!used.ok()) return refuseEnded(call, *grant, used.error());
+    return admit(call, std::move(grant));
   }
 
  private:
   static constexpr uint64_t HELLO_OVERHEAD_WORDS = 8;
 
   kj::Own<ConnectionContext> context;
-  capnp::MallocMessageBuilder prepared;
-  capnp::MessageSize helloSize;
 
   bool needsToken() const { return context->authentication == schema::Authentication::TOKEN; }
 
@@ -108,7 +114,8 @@ class GatewayServer final : public schema::Gateway::Server {
     ServerState& server = context->server;
     if (context->refused) {
       return Error{ErrorCode::LIMIT,
-                   "the server has as many connections as it allows (" + std::to_string(server.options.maxConnections) +
+                   "the server has as many connections as it allows (" +
+                       std::to_string(server.options.limits[Limit::SERVER_CONNECTIONS]) +
                        "); try again later, or start it with a higher --max-connections",
                    {}};
     }
@@ -132,36 +139,73 @@ class GatewayServer final : public schema::Gateway::Server {
     return nullptr;
   }
 
-  static kj::Promise<void> refuse(LoginContext call, const Error& error) {
+  kj::Promise<void> admit(LoginContext& call, std::shared_ptr<Grant> grant) {
+    auto login = context->loginOf(grant);
+    if (!login.ok()) return refuse(call, login.error());
+    auto charge = (*login)->lease->meters.take(Resource::LOGINS);
+    if (!charge.ok()) return refuse(call, charge.error());
+    if (!context->everLoggedIn) {
+      auto name = call.getParams().getClient();
+      context->everLoggedIn = true;
+      context->client = firstCharacters({name.cStr(), name.size()}, MAX_CLIENT_NAME);
+      context->scope->client = context->client;
+      const char* share = grant->isOwner() ? "" : grant->id.c_str();
+      log::debug(context->peer.c_str(), " logged in as ", context->client.c_str(),
+                 *share == 0 ? "" : " with the share ", share);
+    }
+    call.getResults().setSession(kj::heap<SessionServer>(kj::addRef(*context), **login, std::move(*charge)));
+    return kj::READY_NOW;
+  }
+
+  // The call's context keeps this object.
+  kj::Promise<void> admitCounted(LoginContext call, std::shared_ptr<Grant> grant) {
+    auto count = [grants = context->server.grants, grant]() { return grants->use(*grant); };
+    return context->server.pool->run(kj::mv(count)).then([this, call, grant](Status used) mutable {
+      // It may have ended since it was counted, and the lease is to be made in the same turn as this is looked at.
+      auto ended = used.ok() ? grant->ended() : used.error();
+      return ended ? refuseEnded(call, *grant, *ended) : admit(call, std::move(grant));
+    });
+  }
+
+  static kj::Promise<void> refuse(LoginContext& call, const Error& error) {
     auto results = call.getResults();
     rpc::setError(results.initOutcome(), error);
     results.setSession(rpc::failed<schema::Session>(error));
     return kj::READY_NOW;
   }
 
-  // Each wrong token on a connection is answered later than the one before: 100 ms, doubling up to 5 s.
+  kj::Promise<void> refuseEnded(LoginContext& call, const Grant& grant, const Error& error) {
+    log::info(context->peer.c_str(), " was not let in with the share ", grant.id.c_str(), ": ", error.message.c_str());
+    return refuse(call, error);
+  }
+
+  kj::Promise<void> refuseWithoutToken(LoginContext& call) {
+    log::warning(context->peer.c_str(), " came without a token");
+    return refuse(call, {ErrorCode::DENIED, "the server wants a token, and none was given", {}});
+  }
+
+  // Nothing is held meanwhile but the call itself.
   kj::Promise<void> refuseToken(LoginContext call) {
-    bool empty = call.getParams().getToken().size() == 0;
-    Error error{ErrorCode::DENIED,
-                empty ? "the server wants a token, and none was given" : "the token is not one of this server's",
-                {}};
-    unsigned doublings = std::min<uint32_t>(context->wrongTokens++, 6);
-    log::warning(context->peer.c_str(), empty ? " came without a token" : " came with a wrong token", " (",
-                 context->wrongTokens, " so far on this connection)");
-    if (empty) return refuse(kj::mv(call), error);
-    auto delay = std::min<kj::Duration>(100 * kj::MILLISECONDS * (1u << doublings), 5 * kj::SECONDS);
-    return context->timer.afterDelay(delay).then(
-        [call = kj::mv(call), error = kj::mv(error)]() mutable { return refuse(kj::mv(call), error); });
+    call.releaseParams();
+    auto failure = context->server.throttle.failed(context->network, context->timer.now());
+    log::warning(context->peer.c_str(), " came with a wrong token (", failure.count, " from there lately)");
+    return context->timer.afterDelay(failure.delay).then([call = kj::mv(call)]() mutable {
+      return refuse(call, {ErrorCode::DENIED, "the token is not one of this server's", {}});
+    });
   }
 };
 
 }  // namespace
 
-ConnectionContext::Login& ConnectionContext::loginOf(std::shared_ptr<Grant> grant) {
+Result<ConnectionContext::Login*> ConnectionContext::loginOf(std::shared_ptr<Grant> grant) {
   auto found = logins.find(grant->id);
-  if (found != logins.end()) return found->second;
-  auto lease = kj::refcounted<Lease>(grant, kj::addRef(*scope));
-  return logins.emplace(grant->id, Login{kj::mv(lease), nullptr}).first->second;
+  if (found != logins.end()) return &found->second;
+  Meters meters = server.metering.metersOf(scope->meter, *grant);
+  auto place = meters.take(Resource::CONNECTIONS);
+  if (!place.ok()) return place.error();
+  auto lease = kj::refcounted<Lease>(grant, kj::addRef(*scope), std::move(meters));
+  if (leases != nullptr) leases->add(*lease);
+  return &logins.emplace(grant->id, Login{kj::mv(lease), std::move(*place), nullptr}).first->second;
 }
 
 schema::Gateway::Client newGateway(kj::Own<ConnectionContext> context) {

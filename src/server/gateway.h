@@ -29,6 +29,7 @@ struct ConnectionContext final : public kj::Refcounted {
   // By the grant's id: one for all logins with it. Values of one are known to the other.
   struct Login {
     kj::Own<Lease> lease;
+    Meters::Charge place;                        // among the connections of the grant
     kj::Maybe<schema::Compute::Client> compute;  // made when it is first asked for
   };
   std::map<std::string, Login> logins;
@@ -43,7 +44,8 @@ struct ConnectionContext final : public kj::Refcounted {
         refused(refused),
         scope(kj::mv(scope)) {}
 
-  Login& loginOf(std::shared_ptr<Grant> grant);
+  // Error: limit, where the grant has as many connections as it may.
+  Result<Login*> loginOf(std::shared_ptr<Grant> grant);
 };
 
 schema::Gateway::Client newGateway(kj::Own<ConnectionContext> context);

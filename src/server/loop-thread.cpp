@@ -41,7 +41,7 @@ struct Place {
 
   // How long it may still take to log in.
   kj::Duration leftToLogIn(const ServerState& server, kj::TimePoint now) const {
-    auto deadline = nanoseconds(server.options.loginDeadline);
+    auto deadline = nanoseconds(server.options.limits[Limit::CONNECTION_LOGIN_TIME]);
     if (refused) deadline = kj::min(deadline, REFUSED_DEADLINE);
     return kj::max(deadline - (now - since), 0 * kj::NANOSECONDS);
   }
@@ -50,12 +50,14 @@ struct Place {
 // One connection from its first message to its last.
 class ServedConnection {
  public:
-  ServedConnection(ServerState& server, kj::Timer& timer, Arrivals::Arrived arrived, kj::Own<Place> placeParam)
+  ServedConnection(ServerState& server, kj::Timer& timer, Arrivals::Arrived arrived, kj::Own<Place> placeParam,
+                   LoopLeases& leases)
       : place(kj::mv(placeParam)),
         timer(timer),
-        context(newContext(server, timer, *place, arrived.isEncrypted)),
+        context(newContext(server, timer, *place, arrived.isEncrypted, leases)),
         connection(kj::mv(arrived.stream), capnp::rpc::twoparty::Side::SERVER,
-                   capnp::Capability::Client(newGateway(kj::addRef(*context))), place->registered.counters) {}
+                   capnp::Capability::Client(newGateway(kj::addRef(*context))), place->registered.counters,
+                   {.maxMessageBytes = server.options.limits[Limit::CONNECTION_MESSAGE]}) {}
 
   ~ServedConnection() noexcept(false) {
     context->scope->gone = true;
@@ -83,11 +85,14 @@ class ServedConnection {
   uint64_t messagesBefore = 0;
 
   static kj::Own<ConnectionContext> newContext(ServerState& server, kj::Timer& timer, const Place& place,
-                                               bool isEncrypted) {
-    auto scope = kj::refcounted<CountedScope>(server.registry);
-    scope->openFilesLimit = OPEN_FILES_LIMIT;
-    scope->uploadsLimit = UPLOADS_LIMIT;
-    scope->subscriptionsLimit = SUBSCRIPTIONS_LIMIT;
+                                               bool isEncrypted, LoopLeases& leases) {
+    const Limits& limits = server.options.limits;
+    auto scope = kj::refcounted<CountedScope>(server.registry, server.metering);
+    scope->openFilesLimit = uint32_t(limits[Limit::CONNECTION_FILES]);
+    scope->uploadsLimit = uint32_t(limits[Limit::CONNECTION_UPLOADS]);
+    scope->downloadsLimit = uint32_t(limits[Limit::CONNECTION_STREAMS]);
+    scope->batchesLimit = uint32_t(limits[Limit::CONNECTION_BATCHES]);
+    scope->subscriptionsLimit = uint32_t(limits[Limit::CONNECTION_SUBSCRIPTIONS]);
     scope->timer = &timer;
     scope->grants = server.grants;
     scope->shuttingDown = server.draining;
@@ -96,6 +101,7 @@ class ServedConnection {
                                                                                   : schema::Authentication::TOKEN;
     auto context =
         kj::refcounted<ConnectionContext>(server, timer, place.peer.name, authentication, place.refused, kj::mv(scope));
+    context->leases = &leases;
     context->needsTls = !isEncrypted && !mayBePlain(place.peer, server.options.insecure);
     return context;
   }
@@ -106,6 +112,7 @@ class ServedConnection {
       // `this` outlives the promise: the loop destroys both together, the promise first.
       if (context->everLoggedIn && !context->refused) return kj::NEVER_DONE;
       reason = "it did not log in in time";
+      context->server.metering.countRefusal(Limit::CONNECTION_LOGIN_TIME);
       return kj::READY_NOW;
     });
   }
@@ -117,13 +124,14 @@ class ServedConnection {
   }
 
   kj::Promise<void> whenIdle() {
-    uint64_t limit = context->server.options.idleTimeout;
+    uint64_t limit = context->server.options.limits[Limit::CONNECTION_IDLE_TIME];
     if (limit == 0) return kj::NEVER_DONE;
     messagesBefore = place->registered.counters.messagesReceived.load(std::memory_order_relaxed);
     return timer.afterDelay(nanoseconds(limit)).then([this]() -> kj::Promise<void> {
       uint64_t messages = place->registered.counters.messagesReceived.load(std::memory_order_relaxed);
       if (messages != messagesBefore || isTransferring()) return whenIdle();
       reason = "it was idle for too long";
+      context->server.metering.countRefusal(Limit::CONNECTION_IDLE_TIME);
       return kj::READY_NOW;
     });
   }
@@ -150,6 +158,7 @@ class LoopThread::Loop final : public kj::TaskSet::ErrorHandler {
       : server(server),
         load(load),
         timer(io.provider->getTimer()),
+        leases(server.leases),
         arrivals(server.tls, *io.lowLevelProvider, io.unixEventPort, timer),
         endings(*this) {}
 
@@ -178,12 +187,13 @@ class LoopThread::Loop final : public kj::TaskSet::ErrorHandler {
   ServerState& server;
   std::atomic<uint32_t>& load;
   kj::Timer& timer;
+  LoopLeases leases;
   Arrivals arrivals;
   std::list<kj::Own<ServedConnection>> open;
   kj::TaskSet endings;  // destroyed before the connections
 
   void serve(Arrivals::Arrived arrived, kj::Own<Place> place) {
-    auto connection = kj::heap<ServedConnection>(server, timer, kj::mv(arrived), kj::mv(place));
+    auto connection = kj::heap<ServedConnection>(server, timer, kj::mv(arrived), kj::mv(place), leases);
     auto over = connection->whenOver();
     auto position = open.insert(open.end(), kj::mv(connection));
     endings.add(over.catch_([](kj::Exception&&) {}).then([this, position]() {

@@ -22,6 +22,7 @@ class OwnerToken {
   bool matches(std::string_view token) const;
 
   const std::string& file() const { return path; }
+  const std::string& sha256() const { return hash; }  // of the secret, 32 bytes
 
  private:
   std::string path;

@@ -3,6 +3,9 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstring>
+
+#include <capnp/message.h>
 
 #include <capstan/base/path.h>
 #include <capstan/base/text.h>
@@ -27,7 +30,33 @@ void add(ConnectionRegistry::Totals& to, const rpc::WireCounters& counters) {
   to.messagesReceived += counters.messagesReceived.load(std::memory_order_relaxed);
 }
 
+void fillLimits(schema::Status::Builder status, const Limits& limits, const Metering::Figures& figures) {
+  auto list = status.initLimits(unsigned(LIMITS));
+  for (const LimitRow& row : limitTable()) {
+    size_t i = size_t(row.limit);
+    auto limit = list[unsigned(i)];
+    limit.setName(row.name);
+    limit.setScope(schema::LimitStatus::Scope(row.scope));
+    limit.setUnit(schema::LimitStatus::Unit(row.unit));
+    limit.setValue(limits[row.limit]);
+    limit.setUsed(figures[i].used);
+    limit.setRefused(figures[i].refused);
+  }
+}
+
 }  // namespace
+
+compute::ComputeLimits computeLimits(const Limits& limits) {
+  compute::ComputeLimits result;
+  result.values = uint32_t(limits[Limit::CONNECTION_VALUES]);
+  result.valueBytes = limits[Limit::CONNECTION_VALUE_BYTES];
+  result.jobsRunning = uint32_t(limits[Limit::GRANT_JOBS_RUNNING]);
+  result.jobsQueued = uint32_t(limits[Limit::GRANT_JOBS_QUEUED]);
+  result.jobsKept = uint32_t(limits[Limit::GRANT_JOBS_KEPT]);
+  result.jobResultBytes = limits[Limit::GRANT_JOB_RESULT_BYTES];
+  result.jobResultTime = limits[Limit::GRANT_JOB_RESULT_TIME];
+  return result;
+}
 
 ConnectionRegistry::Entry::Entry(ConnectionRegistry& registry) : registry(registry) {
   registry.state.lockExclusive()->live.insert(this);
@@ -67,6 +96,21 @@ ConnectionRegistry::Held ConnectionRegistry::held() const {
   return result;
 }
 
+kj::Promise<void> ServerState::endAllUnder(std::vector<std::shared_ptr<Grant>> ended) {
+  computing->endJobs();
+  kj::Vector<kj::Promise<void>> all;
+  all.add(leases.cut(std::move(ended)));
+  all.add(folder->whenApplied());
+  return kj::joinPromises(all.releaseAsArray());
+}
+
+GrantsHost::Contact ServerState::contact() {
+  Contact result;
+  result.addresses = givenAddresses;
+  if (auto identity = tls.current()) result.certificate = identity->certificate;
+  return result;
+}
+
 void fillServerInfo(schema::ServerInfo::Builder info, const ServerState& state, schema::Authentication authentication) {
   info.setName("capstan");
   info.setVersion(CAPSTAN_VERSION);
@@ -78,22 +122,23 @@ void fillServerInfo(schema::ServerInfo::Builder info, const ServerState& state, 
   info.setHost(state.hostName.c_str());
   auto limits = info.initLimits();
   limits.setPath(MAX_PATH_BYTES);
-  limits.setMessage(rpc::PeerOptions().maxMessageBytes);
+  const Limits& set = state.options.limits;
+  limits.setMessage(set[Limit::CONNECTION_MESSAGE]);
   limits.setRead(files::MAX_READ_BYTES);
   limits.setPut(files::MAX_PUT_BYTES);
-  limits.setListEntries(files::MAX_LIST_ENTRIES);
-  limits.setOpenFiles(OPEN_FILES_LIMIT);
-  limits.setUploads(UPLOADS_LIMIT);
-  limits.setSubscriptions(SUBSCRIPTIONS_LIMIT);
-  limits.setConnections(state.options.maxConnections);
+  limits.setListEntries(uint32_t(set[Limit::CONNECTION_LIST_ENTRIES]));
+  limits.setOpenFiles(uint32_t(set[Limit::CONNECTION_FILES]));
+  limits.setUploads(uint32_t(set[Limit::CONNECTION_UPLOADS]));
+  limits.setSubscriptions(uint32_t(set[Limit::CONNECTION_SUBSCRIPTIONS]));
+  limits.setConnections(uint32_t(set[Limit::SERVER_CONNECTIONS]));
   limits.setResumeTime(files::FolderOptions().resumeTime);
   limits.setWriteChunk(files::STREAM_CHUNK_BYTES);
   limits.setBatchOperations(files::MAX_BATCH_OPERATIONS);
-  limits.setBatches(BATCHES_LIMIT);
-  limits.setBatchBytes(files::BATCH_BYTES);
-  limits.setBatchStagedBytes(files::BATCH_STAGED_BYTES);
+  limits.setBatches(uint32_t(set[Limit::CONNECTION_BATCHES]));
+  limits.setBatchBytes(set[Limit::CONNECTION_BATCH_BYTES]);
+  limits.setBatchStagedBytes(set[Limit::CONNECTION_BATCH_STAGED_BYTES]);
   limits.setTrashTime(storage::TrashLimits().time);
-  const compute::ComputeLimits& compute = state.options.compute;
+  compute::ComputeLimits compute = computeLimits(set);
   limits.setValues(compute.values);
   limits.setValueBytes(compute.valueBytes);
   limits.setSortMemory(compute.sortMemory);
@@ -102,6 +147,23 @@ void fillServerInfo(schema::ServerInfo::Builder info, const ServerState& state, 
   limits.setJobsKept(compute.jobsKept);
   limits.setJobResultBytes(compute.jobResultBytes);
   limits.setJobResultTime(compute.jobResultTime);
+}
+
+void prepareInfo(ServerState& state) {
+  for (size_t i = 0; i < AUTHENTICATIONS; ++i) {
+    capnp::MallocMessageBuilder message;
+    auto info = message.initRoot<schema::ServerInfo>();
+    fillServerInfo(info, state, schema::Authentication(i));
+    auto words = kj::heapArray<capnp::word>(info.totalSize().wordCount + 1);
+    memset(words.begin(), 0, words.asBytes().size());
+    capnp::copyToUnchecked(info.asReader(), words);
+    state.preparedInfo[i] = kj::mv(words);
+  }
+}
+
+schema::ServerInfo::Reader preparedInfo(const ServerState& state, schema::Authentication authentication) {
+  // Unchecked: it is ours, and a reader that counts what is read could not be shared by threads.
+  return capnp::readMessageUnchecked<schema::ServerInfo>(state.preparedInfo[size_t(authentication)].begin());
 }
 
 void fillStatus(schema::Status::Builder status, const ServerState& state, schema::Authentication authentication) {
@@ -147,6 +209,24 @@ void fillStatus(schema::Status::Builder status, const ServerState& state, schema
   auto listeners = status.initListeners(unsigned(state.addresses.size()));
   for (unsigned i = 0; i < listeners.size(); ++i) listeners.set(i, state.addresses[i].toString().c_str());
   status.setRoot(escapeForTerminal(state.options.root).c_str());
+  status.setFailedLogins(state.throttle.failures());
+
+  auto limits = state.metering.figures();
+  limits[size_t(Limit::SERVER_CONNECTIONS)].used = state.registry.open();
+  fillLimits(status, state.metering.limits, limits);
+}
+
+void fillShareStatus(schema::Status::Builder status, const ServerState& state, schema::Authentication authentication,
+                     const Access& access) {
+  fillServerInfo(status.initInfo(), state, authentication);
+  status.setConnections(state.leases.count(access.grant().id));
+  fillLimits(status, state.metering.limits, state.metering.figuresOf(access.lease->meters));
+  auto& scope = *access.lease->connection;
+  status.setSubscriptions(scope.subscriptions);
+  if (scope.totals == nullptr) return;
+  status.setUploads(scope.totals->uploads.load(std::memory_order_relaxed));
+  status.setDownloads(scope.totals->downloads.load(std::memory_order_relaxed));
+  status.setOpenFiles(scope.totals->openFiles.load(std::memory_order_relaxed));
 }
 
 }  // namespace capstan::server

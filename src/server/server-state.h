@@ -1,6 +1,7 @@
 // What all threads of one server share.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <memory>
 #include <set>
@@ -13,6 +14,11 @@
 #include <capstan/base/blocking-pool.h>
 #include <capstan/rpc/peer-options.h>
 #include <capstan/schema/gateway.capnp.h>
+#include <capstan/server/access/grants-server.h>
+#include <capstan/server/access/grants.h>
+#include <capstan/server/access/leases.h>
+#include <capstan/server/access/login-throttle.h>
+#include <capstan/server/access/metering.h>
 #include <capstan/server/compute/computing.h>
 #include <capstan/server/owner-token.h>
 #include <capstan/server/server.h>
@@ -20,9 +26,7 @@
 
 namespace capstan::server {
 
-inline constexpr uint32_t OPEN_FILES_LIMIT = 256;  // for each connection
-inline constexpr uint32_t UPLOADS_LIMIT = 64;
-inline constexpr uint32_t SUBSCRIPTIONS_LIMIT = 64;
+inline constexpr size_t AUTHENTICATIONS = size_t(schema::Authentication::TOKEN) + 1;
 inline constexpr uint32_t EXTRA_CONNECTIONS = 16;  // beyond the limit, to be told that it is reached
 
 // The connections that are open, and what those that have ended have moved. Thread-safe.
@@ -81,39 +85,67 @@ class ConnectionRegistry {
 struct CountedScope final : public ConnectionScope {
   ConnectionRegistry::Holdings holdings;
 
-  explicit CountedScope(ConnectionRegistry& registry) : holdings(registry) { totals = &holdings.totals; }
+  CountedScope(ConnectionRegistry& registry, Metering& metering)
+      : ConnectionScope(metering.newConnection()), holdings(registry) {
+    totals = &holdings.totals;
+  }
 };
 
-struct ServerState {
+struct ServerState final : public GrantsHost {
   // constant once connections are accepted
   ServerOptions options;
   OwnerToken token;
-  const std::shared_ptr<Grant> owner = Grant::newOwner();
+  std::shared_ptr<Grants> grants;
   std::vector<rpc::Address> addresses;
+  std::vector<std::string> givenAddresses;  // as the owner gave them, with the real ports
   kj::TimePoint startTime;
   std::string hostName;
   std::unique_ptr<BlockingPool> pool;
-  std::unique_ptr<files::ServedFolder> folder;  // destroyed before the pool
+  std::unique_ptr<files::ServedFolder> folder;    // destroyed before the pool
   std::unique_ptr<compute::Computing> computing;  // destroyed before the folder
   unsigned threads = 1;
+  std::array<kj::Array<capnp::word>, AUTHENTICATIONS> preparedInfo;  // by Authentication; see prepareInfo()
 
   // thread-safe
+  Metering metering;
   TlsKeeper tls;
   ConnectionRegistry registry;
+  Leases leases;
+  LoginThrottle throttle;
   std::atomic<uint32_t> sessions{0};
   std::atomic<bool> draining{false};
 
-  explicit ServerState(ServerOptions options, OwnerToken token)
-      : options(std::move(options)), token(std::move(token)), startTime(kj::systemPreciseMonotonicClock().now()) {}
+  explicit ServerState(ServerOptions optionsParam, OwnerToken token)
+      : options(std::move(optionsParam)),
+        token(std::move(token)),
+        startTime(kj::systemPreciseMonotonicClock().now()),
+        metering(options.limits) {}
   KJ_DISALLOW_COPY(ServerState);
+
+  std::shared_ptr<Grants> theGrants() override { return grants; }
+  BlockingPool& blockingPool() override { return *pool; }
+  kj::Promise<void> endAllUnder(std::vector<std::shared_ptr<Grant>> ended) override;
+  uint32_t connectionsOf(const Grant& grant) override { return leases.count(grant.id); }
+  Contact contact() override;
 
   uint64_t uptime() const {  // nanoseconds
     return uint64_t((kj::systemPreciseMonotonicClock().now() - startTime) / kj::NANOSECONDS);
   }
 };
 
-// The answer to hello(), but for uptime. `authentication`: what login() needs on this connection.
+// What of the limits computing looks at.
+compute::ComputeLimits computeLimits(const Limits& limits);
+
+// Makes what preparedInfo() answers: to be called once, when everything else is there.
+void prepareInfo(ServerState& state);
+// The answer to hello(), but for uptime, made once for all connections: a server is asked this often.
+schema::ServerInfo::Reader preparedInfo(const ServerState& state, schema::Authentication authentication);
+
+// The answer to hello(). `authentication`: what login() needs on this connection.
 void fillServerInfo(schema::ServerInfo::Builder info, const ServerState& state, schema::Authentication authentication);
 void fillStatus(schema::Status::Builder status, const ServerState& state, schema::Authentication authentication);
+// What is the business of whoever came with a share.
+void fillShareStatus(schema::Status::Builder status, const ServerState& state, schema::Authentication authentication,
+                     const Access& access);
 
 }  // namespace capstan::server

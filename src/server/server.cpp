@@ -1,5 +1,6 @@
 #include <capstan/server/server.h>
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 #include <capstan/rpc/outcome.h>
 #include <capstan/rpc/tls.h>
 #include <capstan/server/acceptor.h>
+#include <capstan/server/grants-keeper.h>
 #include <capstan/server/loop-thread.h>
 #include <capstan/server/server-state.h>
 
@@ -85,6 +87,23 @@ Result<rpc::TlsIdentity> readTlsIdentity(const ServerOptions& options) {
   return identity;
 }
 
+// An address that a user gave, as it is told to others: with the port that was bound, a socket's path from the root.
+std::string asGiven(const rpc::Address& given, const rpc::Address& bound) {
+  rpc::Address told = given;
+  if (given.kind == rpc::Address::Kind::UNIX) told.path = absolute(bound.path);
+  if (given.kind == rpc::Address::Kind::TCP) told.port = bound.port;
+  return told.toString();
+}
+
+Result<std::shared_ptr<Grants>> openGrants(const std::string& root, const OwnerToken& token) {
+  std::string state = root + "/" + std::string(STATE_FOLDER);
+  Status made = makeDirectories(state);
+  if (!made.ok()) return made.error();
+  kj::AutoCloseFd fd(open(state.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (fd.get() < 0) return errorFromErrno(errno, "cannot open", state);
+  return Grants::open({.stateFolder = fd}, token.sha256());
+}
+
 class ServerImpl final : public Server {
  public:
   ServerImpl(std::unique_ptr<ServerState> stateParam, std::vector<Listener> listeners, kj::UnixEventPort& port,
@@ -95,6 +114,7 @@ class ServerImpl final : public Server {
         state->options.authentication == Authentication::TOKEN ? state->addresses : std::vector<rpc::Address>(),
         state->token.file());
     acceptor = kj::heap<Acceptor>(*state, std::move(listeners), loops, port, timer);
+    keeper = kj::heap<GrantsKeeper>(*state, timer);
   }
 
   const std::vector<rpc::Address>& addresses() const override { return state->addresses; }
@@ -140,6 +160,7 @@ class ServerImpl final : public Server {
   std::vector<kj::Own<LoopThread>> loops;
   TokenLinks links;
   kj::Own<Acceptor> acceptor;
+  kj::Own<GrantsKeeper> keeper;
 
   // Looks a few times a second: what is waited for happens on other threads and on the disk. Quiet has to last for two
   // looks, so that answers get out.
@@ -175,20 +196,24 @@ Result<std::unique_ptr<Server>> Server::start(ServerOptions options, kj::UnixEve
   raiseDescriptorLimit();
 
   std::vector<Listener> listeners;
+  std::vector<std::string> given;
   for (const rpc::Address& address : options.listen) {
     auto bound = listenOn(address, reachable);
     if (!bound.ok()) return bound.error();
+    given.push_back(asGiven(address, bound->front().address()));
     for (Listener& listener : *bound) listeners.push_back(std::move(listener));
   }
   for (size_t i = 0; i < inherited.size(); ++i) {
     auto taken = inherit(kj::mv(inherited[i]), options.inherited[i].name, reachable);
     if (!taken.ok()) return taken.error();
+    given.push_back(taken->address().toString());
     listeners.push_back(std::move(*taken));
   }
 
   auto state = std::make_unique<ServerState>(std::move(options), std::move(*token));
   if (identity) state->tls.replace(std::move(*identity));
   for (const Listener& listener : listeners) state->addresses.push_back(listener.address());
+  state->givenAddresses = std::move(given);
   state->hostName = hostName();
   state->threads =
       state->options.threads > 0 ? state->options.threads : std::max(1u, std::thread::hardware_concurrency());
@@ -198,9 +223,14 @@ Result<std::unique_ptr<Server>> Server::start(ServerOptions options, kj::UnixEve
   auto folder = files::ServedFolder::open(std::move(folderOptions), *state->pool);
   if (!folder.ok()) return folder.error();
   state->folder = std::move(*folder);
-  auto computing = compute::Computing::open({state->options.root, state->options.compute}, *state->folder);
+  auto grants = openGrants(state->options.root, state->token);
+  if (!grants.ok()) return grants.error();
+  state->grants = std::move(*grants);
+  auto computing = compute::Computing::open({state->options.root, computeLimits(state->options.limits), state->grants},
+                                            *state->folder);
   if (!computing.ok()) return computing.error();
   state->computing = std::move(*computing);
+  prepareInfo(*state);
   unsigned threads = state->threads;
   std::unique_ptr<Server> server;
   KJ_IF_MAYBE (exception, kj::runCatchingExceptions([&]() {

@@ -11,7 +11,7 @@
 
 #include <capstan/base/error.h>
 #include <capstan/rpc/address.h>
-#include <capstan/server/compute/computing.h>
+#include <capstan/server/access/limits.h>
 #include <capstan/server/files/served-folder.h>
 
 namespace capstan::server {
@@ -35,13 +35,10 @@ struct ServerOptions {
   // The user's own certificate (PEM, with those that signed it) and its key; both or none. None: the state folder's.
   std::string tlsCertificate, tlsKey;
   unsigned threads = 0;  // event loops; 0: one per core
-  unsigned maxConnections = 1024;
-  uint64_t idleTimeout = 0;              // nanoseconds without a message before a connection is ended; 0: never
+  Limits limits;
   uint64_t drainGrace = 10'000'000'000;  // nanoseconds that uploads in flight have after drain() began
   size_t cacheBytes = 64 << 20;
   files::CachePolicy cachePolicy = files::CachePolicy::FIFO;
-  compute::ComputeLimits compute;
-  uint64_t loginDeadline = 30'000'000'000;  // nanoseconds until a connection without a session is ended
 };
 
 // Belongs to one event loop, the acceptor's, which must run for new connections to be accepted. Connections live on

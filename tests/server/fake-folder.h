@@ -18,7 +18,7 @@ class FakeFolder final : public ServedFolder {
   Result<Version> versionOf(const HeldFile&) override { return Version(); }
   kj::Promise<kj::Maybe<HeldFile>> localFile(ConnectionScope&, schema::File::Client) override;
   kj::Promise<kj::Maybe<kj::Own<Access>>> localTree(ConnectionScope&, schema::FileStore::Client) override;
-  void waitForApply() override {}
+  kj::Promise<void> whenApplied() override { return kj::READY_NOW; }
   FolderFigures figures() const override;
 
   const FolderOptions options;

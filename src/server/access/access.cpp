@@ -45,13 +45,17 @@ kj::Promise<void> answer(const MethodTerms& method, Access::Context context, con
 
 }  // namespace
 
-Lease::Lease(std::shared_ptr<Grant> grant, kj::Own<ConnectionScope> connection)
-    : Lease(std::move(grant), kj::mv(connection), kj::newPromiseAndFulfiller<void>()) {}
+Lease::Lease(std::shared_ptr<Grant> grant, kj::Own<ConnectionScope> connection, Meters meters)
+    : Lease(std::move(grant), kj::mv(connection), std::move(meters), kj::newPromiseAndFulfiller<void>()) {}
 
-Lease::Lease(std::shared_ptr<Grant> grantParam, kj::Own<ConnectionScope> connectionParam,
+Lease::Lease(std::shared_ptr<Grant> grant, kj::Own<ConnectionScope> connectionParam)
+    : Lease(std::move(grant), kj::addRef(*connectionParam), Meters({connectionParam->meter})) {}
+
+Lease::Lease(std::shared_ptr<Grant> grantParam, kj::Own<ConnectionScope> connectionParam, Meters metersParam,
              kj::PromiseFulfillerPair<void> pair)
     : grant(std::move(grantParam)),
       connection(kj::mv(connectionParam)),
+      meters(std::move(metersParam)),
       cutting(pair.promise.fork()),
       cutter(kj::mv(pair.fulfiller)),
       expiring(whenExpired().then([this]() { cut(); }).eagerlyEvaluate(nullptr)) {}
@@ -97,15 +101,21 @@ std::optional<Error> Access::refusal(const MethodTerms& method) const {
 }
 
 Access::Method Access::guard(uint64_t interfaceId, uint16_t methodId, Context context,
-                             kj::FunctionParam<Method()> dispatch) {
+                             kj::FunctionParam<Method()> dispatch, InFlight inFlight) {
   const MethodTerms* method = termsOf(interfaceId, methodId);
   if (method == nullptr) return dispatch();  // which knows no such method either
   if (auto error = refusal(*method)) {
     context.releaseParams();
     return {answer(*method, context, *error), method->isStreaming};
   }
+  auto charge = lease->meters.take(Resource::CALLS);
+  if (!charge.ok()) {
+    context.releaseParams();
+    return {answer(*method, context, charge.error()), method->isStreaming};
+  }
   auto called = dispatch();
-  if (grant().isOwner()) return called;
+  called.promise = called.promise.attach(std::move(*charge));
+  if (grant().isOwner() || inFlight == InFlight::GOES_ON) return called;
   // The call's context keeps the capability, and with it this object.
   auto cut = lease->whenCut().then([]() { return true; });
   auto done = called.promise.then([]() { return false; });

@@ -15,6 +15,7 @@
 
 #include <capstan/server/access/connection-scope.h>
 #include <capstan/server/access/grant.h>
+#include <capstan/server/access/meter.h>
 #include <capstan/server/access/rights.h>
 
 namespace capstan::server {
@@ -23,12 +24,17 @@ namespace capstan::server {
 // capability that came from it.
 class Lease final : public kj::Refcounted {
  public:
+  Lease(std::shared_ptr<Grant> grant, kj::Own<ConnectionScope> connection, Meters meters);
+  // With the connection's meter alone.
   Lease(std::shared_ptr<Grant> grant, kj::Own<ConnectionScope> connection);
   KJ_DISALLOW_COPY(Lease);
 
   // constant after construction
   const std::shared_ptr<Grant> grant;
   kj::Own<ConnectionScope> connection;
+  const Meters meters;  // at which everything that is held under it is counted
+  // owned by the loop
+  std::shared_ptr<void> registration;  // destroyed with it: how it is forgotten by whoever knows of it
 
   // Why nothing under it succeeds any more.
   std::optional<Error> ended() const { return grant->ended(); }
@@ -46,7 +52,8 @@ class Lease final : public kj::Refcounted {
   kj::Own<kj::PromiseFulfiller<void>> cutter;
   kj::Promise<void> expiring;
 
-  Lease(std::shared_ptr<Grant> grant, kj::Own<ConnectionScope> connection, kj::PromiseFulfillerPair<void> cutting);
+  Lease(std::shared_ptr<Grant> grant, kj::Own<ConnectionScope> connection, Meters meters,
+        kj::PromiseFulfillerPair<void> cutting);
   kj::Promise<void> whenExpired();
 };
 
@@ -75,9 +82,12 @@ class Access final : public kj::Refcounted {
   using Method = capnp::Capability::Server::DispatchCallResult;
   using Context = capnp::CallContext<capnp::AnyPointer, capnp::AnyPointer>;
 
-  // Calls `dispatch` if the method may be called; else answers why not, in its results' `outcome`, with capabilities
-  // that answer the same. A call that is in flight when the grant ends is dropped, and answers that.
-  Method guard(uint64_t interfaceId, uint16_t methodId, Context context, kj::FunctionParam<Method()> dispatch);
+  // Calls `dispatch` if the method may be called, and not too many calls are in flight; else answers why not, in its
+  // results' `outcome`, with capabilities that answer the same. A call that is in flight when the grant ends is
+  // dropped, and answers that; GOES_ON is for calls that end grants, which have to answer that they did.
+  enum class InFlight { IS_CUT, GOES_ON };
+  Method guard(uint64_t interfaceId, uint16_t methodId, Context context, kj::FunctionParam<Method()> dispatch,
+               InFlight inFlight = InFlight::IS_CUT);
 
  private:
   std::optional<Error> refusal(const MethodTerms& method) const;

@@ -49,7 +49,8 @@ class Grant {
 
   // It, and (whoever calls this does so for) all made from it. For good.
   void revoke() { revoked.store(true, std::memory_order_seq_cst); }
-  bool isRevoked() const { return revoked.load(std::memory_order_acquire); }
+  // In one order with revoke() and Committer::waitForApply(): what is applied after that has seen this.
+  bool isRevoked() const { return revoked.load(std::memory_order_seq_cst); }
 
  private:
   std::atomic<bool> revoked{false};

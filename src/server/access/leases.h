@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include <kj/async.h>
@@ -19,12 +20,13 @@ class LoopLeases {
   ~LoopLeases() noexcept(false);
   KJ_DISALLOW_COPY(LoopLeases);
 
-  // Remembers the lease until it is destroyed.
+  // Remembers the lease until it is destroyed. At most once for each.
   void add(Lease& lease);
 
- private:
   struct Impl;
-  kj::Own<Impl> impl;
+
+ private:
+  const std::shared_ptr<Impl> impl;
 };
 
 // Thread-safe.
@@ -35,13 +37,17 @@ class Leases {
   KJ_DISALLOW_COPY(Leases);
 
   // Cuts what is in flight under these grants, which have ended, on every loop. Resolves on the calling loop when that
-  // is so. Dropping the promise changes nothing, and waits for nobody.
+  // is so: all those calls have been answered. Dropping the promise changes nothing, and waits for nobody.
   kj::Promise<void> cut(std::vector<std::shared_ptr<Grant>> grants);
+
+  // How many there are of the grant: connections that are logged in with it.
+  uint32_t count(const std::string& grant) const;
+
+  struct Impl;
 
  private:
   friend class LoopLeases;
-  struct Impl;
-  std::shared_ptr<Impl> impl;
+  const std::shared_ptr<Impl> impl;
 };
 
 }  // namespace capstan::server

@@ -9,6 +9,7 @@
 //   expires <nanoseconds since the epoch, or 0>
 //   uses <number, or 0>
 //   used <number>
+//   last-used <nanoseconds since the epoch, or 0>
 //   quota <bytes, or 0>
 //   revoked <nanoseconds since the epoch, or 0>
 //   label <escaped>
@@ -30,8 +31,9 @@ struct ShareFile {
   std::string parent;
   ShareTerms terms;
   int64_t made = 0;
-  uint64_t used = 0;
-  int64_t revoked = 0;  // when; 0: it is not
+  uint64_t used = 0;     // logins
+  int64_t lastUsed = 0;  // 0: never
+  int64_t revoked = 0;   // when; 0: it is not
 };
 
 std::string format(const ShareFile& share);

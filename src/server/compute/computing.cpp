@@ -20,7 +20,7 @@ constexpr size_t QUEUE_LIMIT = 16384;
 
 class ComputingImpl final : public Computing {
  public:
-  ComputingImpl(LockedFolder folderParam, std::unique_ptr<Spool> spoolParam, const ComputeLimits& limits,
+  ComputingImpl(LockedFolder folderParam, std::unique_ptr<Spool> spoolParam, const Options& options,
                 files::ServedFolder& served)
       : folder(kj::mv(folderParam)),
         spool(std::move(spoolParam)),
@@ -29,7 +29,7 @@ class ComputingImpl final : public Computing {
                .niceness = QUICK_NICENESS,
                .name = "capstan-quick"}),
         bulk({.threads = BULK_THREADS, .queueLimit = QUEUE_LIMIT, .niceness = BULK_NICENESS, .name = "capstan-bulk"}),
-        context{{quick, bulk}, *spool, served, limits} {}
+        context{{quick, bulk}, *spool, served, options.limits, options.grants} {}
 
   Status openJobs() {
     auto opened = Jobs::open(folder.path, context);
@@ -60,6 +60,7 @@ class ComputingImpl final : public Computing {
     return result;
   }
 
+  void endJobs() override { jobs->endJobs(); }
   void beginDrain() override { jobs->beginDrain(); }
 
  private:
@@ -82,7 +83,7 @@ Result<std::unique_ptr<Computing>> Computing::open(Options options, files::Serve
   adoptComputeFolders(*locked);
   auto spool = Spool::open(locked->path);
   if (!spool.ok()) return spool.error();
-  auto computing = std::make_unique<ComputingImpl>(std::move(*locked), std::move(*spool), options.limits, folder);
+  auto computing = std::make_unique<ComputingImpl>(std::move(*locked), std::move(*spool), options, folder);
   auto opened = computing->openJobs();
   if (!opened.ok()) return opened.error();
   return std::unique_ptr<Computing>(std::move(computing));

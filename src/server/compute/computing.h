@@ -46,6 +46,7 @@ struct ComputeContext {
   const Spool& spool;  // in the compute folder
   files::ServedFolder& folder;
   const ComputeLimits limits;
+  const std::shared_ptr<Grants> grants = nullptr;  // those that jobs belong to; null: all are the owner's
 };
 
 // Thread-safe. Destroying it stops what is computed and waits for it: within 100 ms. Must outlive every capability made
@@ -55,6 +56,7 @@ class Computing {
   struct Options {
     std::string root;  // the served folder: compute state is in ROOT/.capstan/compute/
     ComputeLimits limits;
+    std::shared_ptr<Grants> grants = nullptr;  // those that jobs belong to; null: all are the owner's
   };
   // Makes or adopts the compute folder, opens the journal, and begins again what a dead server left unfinished.
   // `folder` must outlive it. Blocks.
@@ -71,6 +73,10 @@ class Computing {
     uint64_t valueBytes = 0;
   };
   virtual Figures figures() const = 0;
+
+  // Jobs whose grant has ended fail for that: those that run, soon, and the others when this returns. They do so by
+  // themselves when a grant's time is over.
+  virtual void endJobs() = 0;
 
   // New jobs are refused, and queued ones stay queued for the next server; those running go on.
   virtual void beginDrain() = 0;

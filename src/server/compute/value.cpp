@@ -33,6 +33,18 @@ void ValueNode::compute(kj::Promise<ContentResult> promise) {
             resolve(std::move(computed));
           })
           .eagerlyEvaluate(nullptr);
+  auto& lease = *scope->access->lease;
+  if (!lease.grant->isOwner()) cutting = lease.whenCut().then([this]() { stopForEnd(); }).eagerlyEvaluate(nullptr);
+}
+
+// The client may hold the value for as long as it likes, but nothing is computed for it any more.
+void ValueNode::stopForEnd() {
+  if (ready()) return;
+  theWork->stop = true;
+  scope->totals.computations.fetch_sub(1, std::memory_order_relaxed);
+  KJ_IF_MAYBE (promise, computation) scope->bury(kj::mv(*promise));
+  computation = nullptr;
+  resolve(scope->access->lease->ended().value_or(Error{ErrorCode::REVOKED, "the grant has ended", {}}));
 }
 
 void ValueNode::resolve(ContentResult computed) {

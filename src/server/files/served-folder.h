@@ -64,7 +64,8 @@ inline constexpr size_t STREAM_CHUNK_BYTES = 256 << 10;
 struct HeldFile {
   int fd = -1;  // valid as long as `owner` is held
   std::shared_ptr<const void> owner;
-  std::string path;  // from the root of the served folder
+  std::string path;  // relative to `top`
+  std::string top;   // of the tree that it was opened in, from the root of the served folder
 };
 
 // Thread-safe. Must outlive every FileStore made from it; destroying it finishes commits that have begun.
@@ -77,8 +78,9 @@ class ServedFolder {
   // A capability for the tree that `access` is for, on the connection's loop.
   virtual schema::FileStore::Client newFileStore(kj::Own<Access> access) = 0;
 
-  // Opens a file for reading, with the errors of FileStore.open. Blocks.
-  virtual Result<HeldFile> hold(std::string path) = 0;
+  // Opens a file for reading, with the errors of FileStore.open: in the tree at `top`, out of which nothing leads.
+  // Blocks.
+  virtual Result<HeldFile> hold(std::string path, const std::string& top = {}) = 0;
   // The version that the held file has now. Blocks.
   virtual Result<Version> versionOf(const HeldFile& file) = 0;
 
@@ -89,6 +91,16 @@ class ServedFolder {
   // The same for a tree: what its capability may do, and where its top is.
   virtual kj::Promise<kj::Maybe<kj::Own<Access>>> localTree(ConnectionScope& scope,
                                                             schema::FileStore::Client store) = 0;
+
+  // Resolves on the calling loop when the mutation that was being applied at this moment, if there was one, is: those
+  // that begin later have seen what was true before this call.
+  virtual kj::Promise<void> whenApplied() = 0;
+
+  // What the files below this path, for which some share has a quota, hold as it was last measured; 0: it was not.
+  virtual uint64_t storedBelow(const std::string& path) const {
+    (void)path;
+    return 0;
+  }
 
   virtual FolderFigures figures() const = 0;
 };

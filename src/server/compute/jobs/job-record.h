@@ -50,6 +50,7 @@ class JobRecord {
     bool adopted = false;                    // of an earlier server
     bool running = false;                    // it has a slot
     bool settled = false;                    // how it ends is decided, if not yet durable
+    std::optional<Error> grantEnded;         // it fails for that
     std::vector<std::function<void(const Status&)>> whenAcknowledged;
   } inTable;
 

@@ -183,6 +183,24 @@ bool JobTable::isBuried(std::string_view grant, std::string_view id) const {
   return found != buriedIds.end() && found->second == grant;
 }
 
+std::vector<std::string> JobTable::busyGrants() const {
+  std::vector<std::string> busy;
+  for (auto& [id, grant] : grants) {
+    if (grant.queued > 0 || grant.running > 0) busy.push_back(id);
+  }
+  return busy;
+}
+
+std::vector<JobTable::Record> JobTable::busyJobs(std::string_view grant) const {
+  std::vector<Record> busy;
+  auto found = grants.find(grant);
+  if (found == grants.end()) return busy;
+  for (auto& [sequence, record] : found->second.jobs) {
+    if (record->inTable.acknowledged && !record->inTable.settled) busy.push_back(record);
+  }
+  return busy;
+}
+
 std::vector<JobTable::Record> JobTable::all() const {
   std::vector<Record> records;
   for (auto& [id, record] : ids) records.push_back(record);

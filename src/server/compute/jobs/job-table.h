@@ -59,6 +59,9 @@ class JobTable {
   bool isBuried(std::string_view grant, std::string_view id) const;
 
   uint32_t unfinished() const { return unfinishedCount; }
+  // Grants with jobs that are queued or running, and those jobs, as far as they are acknowledged and not settled.
+  std::vector<std::string> busyGrants() const;
+  std::vector<Record> busyJobs(std::string_view grant) const;
   std::vector<Record> all() const;
 
  private:

@@ -10,6 +10,7 @@
 #include <capstan/base/digest.h>
 #include <capstan/base/log.h>
 #include <capstan/base/text.h>
+#include <capstan/server/access/grants.h>
 #include <capstan/server/compute/jobs/compute-folder.h>
 #include <capstan/server/compute/jobs/job-loop.h>
 #include <capstan/server/compute/jobs/job-table.h>
@@ -149,6 +150,11 @@ class JobsImpl final : public Jobs, public JobLoopOwner, public JobControl {
     return table.unfinished();
   }
   JobJournal::Figures journalFigures() const override { return journal->figures(); }
+  void endJobs() override {
+    std::lock_guard lock(mutex);
+    endUngranted();
+    waker->wake();
+  }
   void beginDrain() override { draining = true; }
 
   schema::Job::Client newJob(kj::Own<Access> access, Record record, kj::Timer& timer, NewValue newValue) override {
@@ -302,6 +308,7 @@ class JobsImpl final : public Jobs, public JobLoopOwner, public JobControl {
 
   Record startNext() override {
     std::lock_guard lock(mutex);
+    endUngranted();
     Record record = table.startNext(draining);
     if (record == nullptr) return nullptr;
     auto progress = record->progress();
@@ -355,6 +362,7 @@ class JobsImpl final : public Jobs, public JobLoopOwner, public JobControl {
       return settle(record, JobState::DONE, {}, std::move(progress));
     }
     bool cancelled = result.error().code == ErrorCode::CANCELLED && record->cancelled;
+    if (cancelled && record->inTable.grantEnded) return settle(record, JobState::FAILED, *record->inTable.grantEnded);
     settle(record, cancelled ? JobState::CANCELLED : JobState::FAILED, cancelled ? Error() : result.error());
   }
 
@@ -411,6 +419,7 @@ class JobsImpl final : public Jobs, public JobLoopOwner, public JobControl {
     }
     for (auto& record : table.surplus(now)) bury(record);
     int64_t next = table.nextExpiry();
+    next = std::min(next, endUngranted());
     if (!retries.empty()) next = std::min(next, retryAt);
     return std::max<int64_t>(next - now, 0);
   }
@@ -440,16 +449,43 @@ class JobsImpl final : public Jobs, public JobLoopOwner, public JobControl {
     return taken;
   }
 
+  // ---- grants that end: with the mutex held
+
+  // Ends the jobs of grants that have ended. Answers when the next one does by itself; INT64_MAX: none.
+  int64_t endUngranted() {
+    int64_t next = INT64_MAX;
+    if (context.grants == nullptr) return next;
+    for (auto& id : table.busyGrants()) {
+      auto grant = context.grants->find(id);
+      // One whose file is gone from the folder was ended by that.
+      auto error = grant == nullptr ? Error{ErrorCode::REVOKED, "the share " + id + " does not exist any more", {}}
+                                    : grant->ended();
+      if (!error && grant->expires != 0) next = std::min(next, grant->expires);
+      if (!error) continue;
+      for (auto& record : table.busyJobs(id)) {
+        if (record->inTable.grantEnded) continue;
+        record->inTable.grantEnded = error;
+        stop(record, JobState::FAILED, *error);
+      }
+    }
+    return next;
+  }
+
   // ---- JobControl
 
   void cancel(Record record) override {
     std::lock_guard lock(mutex);
+    stop(record, JobState::CANCELLED, {});
+  }
+
+  // With the mutex held. One that does not run ends so at once; one that does, later, as ended() finds.
+  void stop(const Record& record, JobState state, Error error) {
     if (record->inTable.settled) return;
     record->cancelled = true;
     // A server that died over it may have placed its file: then it is done, and whoever runs it will see.
     if (record->inTable.running || !record->progress().placing.digest.empty()) return waker->wake();
     table.unqueue(*record);
-    settle(record, JobState::CANCELLED, {});
+    settle(record, state, std::move(error));
   }
 
   kj::Promise<Status> forget(Record record) override {

@@ -60,6 +60,8 @@ class Jobs {
 
   virtual uint32_t unfinished() const = 0;  // queued or running
   virtual JobJournal::Figures journalFigures() const = 0;
+  // As Computing::endJobs().
+  virtual void endJobs() = 0;
   // submit() answers shuttingDown, and no queued job is started any more.
   virtual void beginDrain() = 0;
 

@@ -104,6 +104,7 @@ class FailingFolder final : public files::ServedFolder {
                                                 schema::FileStore::Client store) override {
     return inner.localTree(scope, kj::mv(store));
   }
+  kj::Promise<void> whenApplied() override { return inner.whenApplied(); }
   files::FolderFigures figures() const override { return inner.figures(); }
 
  private:

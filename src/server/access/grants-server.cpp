@@ -1,0 +1,148 @@
+#include <capstan/server/access/grants-server.h>
+
+#include <algorithm>
+
+#include <capstan/base/log.h>
+#include <capstan/base/path.h>
+#include <capstan/rpc/entry-wire.h>
+#include <capstan/rpc/outcome.h>
+
+namespace capstan::server {
+
+namespace {
+
+constexpr uint32_t MAX_LISTED_SHARES = 256;  // each may have a path of KiBs
+
+schema::Share::State stateOf(const Grants::Info& info) {
+  if (auto ended = info.grant->ended()) {
+    return ended->code == ErrorCode::EXPIRED ? schema::Share::State::EXPIRED : schema::Share::State::REVOKED;
+  }
+  bool isUsedUp = info.grant->terms.uses != 0 && info.used >= info.grant->terms.uses;
+  return isUsedUp ? schema::Share::State::USED_UP : schema::Share::State::LIVE;
+}
+
+std::string_view relativeTo(std::string_view top, std::string_view path) {
+  if (top.empty() || !isWithin(path, top)) return path;
+  path.remove_prefix(top.size());
+  if (!path.empty()) path.remove_prefix(1);
+  return path;
+}
+
+class GrantsServer final : public Guarded<schema::Grants> {
+ public:
+  GrantsServer(kj::Own<Access> access, GrantsHost& host)
+      : Guarded(kj::mv(access)), host(host), grants(host.theGrants()) {}
+
+  // Whoever revokes its own grant hears that it is done.
+  Access::Method dispatchCall(uint64_t interfaceId, uint16_t methodId, Access::Context context) override {
+    constexpr uint16_t REVOKE = 2;
+    bool isRevoke = interfaceId == capnp::typeId<schema::Grants>() && methodId == REVOKE;
+    return access->guard(
+        interfaceId, methodId, context,
+        [&]() { return schema::Grants::Server::dispatchCall(interfaceId, methodId, context); },
+        isRevoke ? Access::InFlight::GOES_ON : Access::InFlight::IS_CUT);
+  }
+
+ protected:
+  kj::Promise<void> current(CurrentContext context) override {
+    write(context.getResults().initShare(), grants->infoOf(access->grant()));
+    return kj::READY_NOW;
+  }
+
+  // The cursor is the id of the last share answered.
+  kj::Promise<void> list(ListContext context) override {
+    auto params = context.getParams();
+    auto all = grants->list(access->grant());
+    size_t begin = 0;
+    if (params.getCursor().size() > 0) {
+      auto last = rpc::asView(params.getCursor());
+      auto found = std::find_if(all.begin(), all.end(), [&](auto& info) { return info.grant->id == last; });
+      if (found == all.end()) return refuseCursor(context);
+      begin = size_t(found - all.begin()) + 1;
+    }
+    uint32_t most =
+        params.getMaxEntries() == 0 ? MAX_LISTED_SHARES : std::min(params.getMaxEntries(), MAX_LISTED_SHARES);
+    size_t count = std::min<size_t>(all.size() - begin, most);
+    auto results = context.getResults();
+    auto shares = results.initShares(unsigned(count));
+    for (unsigned i = 0; i < count; ++i) write(shares[i], all[begin + i]);
+    if (begin + count > 0) results.setCursor(rpc::asData(all[begin + count - 1].grant->id));
+    results.setAtEnd(begin + count == all.size());
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> revoke(RevokeContext context) override {
+    auto text = context.getParams().getId();
+    std::string id(text.cStr(), text.size());
+    context.releaseParams();
+    auto job = [grants = grants, lease = access->lease->grant, id]() { return grants->revoke(*lease, id); };
+    auto client = access->connection().client;
+    return host.blockingPool()
+        .run(kj::mv(job))
+        .then([this, context, id, client](Result<Grants::Ended> ended) mutable -> kj::Promise<void> {
+          if (!ended.ok()) return answer(context, ended.error());
+          uint32_t count = uint32_t(ended->grants.size());
+          if (count > 0) log::info("the share ", id.c_str(), " and what was made from it is revoked (", count, ")");
+          // `this`: the call's context keeps the capability.
+          return host.endAllUnder(std::move(ended->grants))
+              .then([context, count, stored = std::move(ended->stored)]() mutable -> kj::Promise<void> {
+                context.getResults().setEnded(count);
+                return stored.ok() ? kj::Promise<void>(kj::READY_NOW) : answer(context, stored.error());
+              });
+        });
+  }
+
+  kj::Promise<void> contact(ContactContext context) override {
+    auto contact = host.contact();
+    auto results = context.getResults();
+    auto addresses = results.initAddresses(unsigned(contact.addresses.size()));
+    for (unsigned i = 0; i < addresses.size(); ++i) addresses.set(i, contact.addresses[i].c_str());
+    results.setCertificate(contact.certificate.c_str());
+    return kj::READY_NOW;
+  }
+
+ private:
+  GrantsHost& host;
+  const std::shared_ptr<Grants> grants;
+
+  template <typename Context>
+  static kj::Promise<void> answer(Context& context, const Error& error) {
+    rpc::setError(context.getResults().initOutcome(), error);
+    return kj::READY_NOW;
+  }
+
+  static kj::Promise<void> refuseCursor(ListContext& context) {
+    return answer(context,
+                  {ErrorCode::INVALID_ARGUMENT, "the cursor is not of this list, or too old; list from the start", {}});
+  }
+
+  void write(schema::Share::Builder to, const Grants::Info& info) {
+    if (info.grant == nullptr) return;  // its file is gone, and so is the grant
+    fillShare(to, info, access->grant().terms.path, host.connectionsOf(*info.grant));
+  }
+};
+
+}  // namespace
+
+void fillShare(schema::Share::Builder to, const Grants::Info& info, std::string_view top, uint32_t connections) {
+  const Grant& grant = *info.grant;
+  to.setId(grant.id.c_str());
+  if (grant.parent != nullptr) to.setParent(grant.parent->id.c_str());
+  to.setLabel(grant.terms.label.c_str());
+  to.setPath(rpc::asData(relativeTo(top, grant.terms.path)));
+  fillRights(to.initRights(), grant.terms.rights);
+  to.setMade(grant.made);
+  to.setExpires(grant.expires);
+  to.setUses(grant.terms.uses);
+  to.setUsed(info.used);
+  to.setLastUsed(info.lastUsed);
+  to.setQuota(grant.terms.quota);
+  to.setState(stateOf(info));
+  to.setConnections(connections);
+}
+
+schema::Grants::Client newGrants(kj::Own<Access> access, GrantsHost& host) {
+  return kj::heap<GrantsServer>(kj::mv(access), host);
+}
+
+}  // namespace capstan::server

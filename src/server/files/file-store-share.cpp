@@ -1,0 +1,97 @@
+// FileStore.share: a grant for a folder of this tree, with no more rights than this one has.
+#include <fcntl.h>
+
+#include <climits>
+#include <ctime>
+
+#include <capstan/base/file.h>
+#include <capstan/base/log.h>
+#include <capstan/base/path.h>
+#include <capstan/base/text.h>
+#include <capstan/rpc/entry-wire.h>
+#include <capstan/rpc/outcome.h>
+#include <capstan/server/access/grants-server.h>
+#include <capstan/server/files/file-store.h>
+
+namespace capstan::server::files {
+
+namespace {
+
+size_t charactersIn(std::string_view text) {
+  size_t count = 0;
+  for (char byte : text) count += (static_cast<unsigned char>(byte) & 0xc0) != 0x80;
+  return count;
+}
+
+Error invalid(std::string sentence) { return {ErrorCode::INVALID_ARGUMENT, std::move(sentence), {}}; }
+
+// Now, and `lifetime` nanoseconds later; 0 for what never ends.
+int64_t expiryIn(uint64_t lifetime) {
+  if (lifetime == 0) return 0;
+  timespec time{};
+  clock_gettime(CLOCK_REALTIME, &time);
+  int64_t now = toNanoseconds(time);
+  return lifetime > uint64_t(INT64_MAX - now) ? 0 : now + int64_t(lifetime);
+}
+
+// As the asker means them: the path is from the top of its tree.
+Result<ShareTerms> readTerms(schema::ShareTerms::Reader from, const Access& access) {
+  ShareTerms terms;
+  terms.path = rpc::asView(from.getPath());
+  Status valid = validatePath(terms.path);
+  if (!valid.ok()) return valid.error();
+  terms.rights = rightsFrom(from.getRights());
+  if (!terms.rights.isWithin(access.rights)) {
+    return Error{ErrorCode::DENIED, "a share has no more rights than what it is made from; ask for fewer", {}};
+  }
+  terms.label = std::string(from.getLabel().cStr(), from.getLabel().size());
+  if (!isUtf8(terms.label) || charactersIn(terms.label) > MAX_SHARE_LABEL) {
+    return invalid("the label of a share has at most " + std::to_string(MAX_SHARE_LABEL) + " characters");
+  }
+  terms.expires = expiryIn(from.getLifetime());
+  terms.uses = from.getUses();
+  terms.quota = from.getQuota();
+  return terms;
+}
+
+}  // namespace
+
+kj::Promise<void> FileStoreServer::share(ShareContext context) {
+  auto refuse = [](ShareContext& context, const Error& error) {
+    rpc::setError(context.getResults().initOutcome(), error);
+  };
+  std::shared_ptr<Grants> grants = scope->grants;
+  if (grants == nullptr) {
+    refuse(context, {ErrorCode::UNSUPPORTED, "this server makes no shares", {}});
+    return kj::READY_NOW;
+  }
+  if (scope->shuttingDown) {
+    refuse(context, shuttingDownError());
+    return kj::READY_NOW;
+  }
+  auto terms = readTerms(context.getParams().getTerms(), *access);
+  context.releaseParams();
+  if (!terms.ok()) {
+    refuse(context, terms.error());
+    return kj::READY_NOW;
+  }
+  auto make = [&folder = folder, grants, parent = access->lease->grant, top = access->top,
+               terms = std::move(*terms)]() mutable -> Result<Grants::Made> {
+    std::string path = joinPath(top, terms.path);
+    auto there = folder.root->open(path, O_PATH | O_DIRECTORY, Follow::NO);
+    if (!there.ok()) return there.error();
+    terms.path = std::move(path);
+    return grants->make(parent, std::move(terms));
+  };
+  return folder.run(kj::mv(make)).then([this, grants, refuse, context](Result<Grants::Made> made) mutable {
+    if (!made.ok()) return refuse(context, made.error());
+    auto results = context.getResults();
+    results.setToken(rpc::asData(made->token));
+    // `this`: the call's context keeps the capability.
+    fillShare(results.initShare(), grants->infoOf(*made->grant), access->top, 0);
+    log::info(scope->client.c_str(), " has made the share ", made->grant->id.c_str(), " from ",
+              made->grant->parent->id.c_str());
+  });
+}
+
+}  // namespace capstan::server::files
