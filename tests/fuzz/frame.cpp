@@ -50,6 +50,7 @@ Outcome readAll(kj::WaitScope& waitScope, const std::vector<std::string>& portio
       KJ_IF_MAYBE (message, stream.receive().wait(waitScope)) {
         auto& received = static_cast<ReceivedMessage&>(**message);
         FUZZ_CHECK(received.content().size() <= MAX_MESSAGE_BYTES);
+        FUZZ_CHECK(received.getSegment(MAX_SEGMENTS).begin() == nullptr);
         outcome.messages += frameOf(received);
         // A message that contradicts itself throws; that is the RPC system's business.
         fuzz::expectKnown(kj::runCatchingExceptions([&]() { walk(received.getBody()); }));
