@@ -190,6 +190,25 @@ class Pull(SyncTest):
         self.assertInStep()
         self.assertNothingToDo("--mode", "pull")
 
+    def test_what_was_replaced_and_then_removed_between_two_runs_goes(self):
+        for name in "abc":
+            self.write(self.there(name), b"1")
+        self.write(self.there("saved"), b"first")
+        self.write(self.there("made anew"), b"first")
+        os.mkdir(self.local("other"))
+        self.once("--mode", "pull")
+        # As editors save.
+        self.write(self.there("saved.tmp"), b"second")
+        os.rename(self.there("saved.tmp"), self.there("saved"))
+        os.unlink(self.there("made anew"))
+        self.write(self.there("made anew"), b"second")
+        # Somebody else asks, so that the server looks at what there is.
+        self.once("--mode", "pull", local="other")
+        os.unlink(self.there("saved"))
+        os.unlink(self.there("made anew"))
+        self.once("--mode", "pull")
+        self.assertInStep()
+
     def test_what_a_pull_displaces_is_in_the_local_trash(self):
         self.write(self.there("a"), b"the server's")
         self.write(self.there("b"), b"b")

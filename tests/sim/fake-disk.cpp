@@ -60,9 +60,10 @@ bool FakeDisk::write(const std::string& path, const std::string& content, uint64
   }
   item.content = content;
   item.changed = tick;
+  bool appeared = old == nullptr || item.node.identity != old->node.identity;
   displace(path, synchroniser);
   items[path] = std::move(item);
-  journal.push_back(path);
+  touched(path, appeared);
   return true;
 }
 
@@ -74,7 +75,7 @@ bool FakeDisk::makeFolder(const std::string& path, uint32_t mode) {
   item.node.identity = ++identities;
   item.node.stamp = newStamp();
   items[path] = std::move(item);
-  journal.push_back(path);
+  touched(path, true);
   return true;
 }
 
@@ -90,7 +91,7 @@ bool FakeDisk::makeSymlink(const std::string& path, const std::string& target, b
   item.node.identity = ++identities;
   item.node.stamp = newStamp();
   items[path] = std::move(item);
-  journal.push_back(path);
+  touched(path, true);
   return true;
 }
 
@@ -102,7 +103,7 @@ bool FakeDisk::setMetadata(const std::string& path, uint32_t mode, int64_t mtime
   if (node.type == EntryType::FILE) node.mtime = mtime;
   node.stamp = newStamp();
   found->second.changed = tick;
-  journal.push_back(path);
+  touched(path, false);
   return true;
 }
 
@@ -118,16 +119,44 @@ bool FakeDisk::move(const std::string& from, const std::string& to, bool synchro
     moved.emplace(to + at->first.substr(from.size()), std::move(at->second));
   if (!isFolder) moved.at(to).node.stamp = newStamp();
   items.merge(moved);
-  journal.push_back(from);
-  journal.push_back(to);
+  touched(from, false);
+  touched(to, true);
   return true;
 }
 
 bool FakeDisk::remove(const std::string& path, bool synchroniser) {
   if (find(path) == nullptr) return false;
   displace(path, synchroniser);
-  journal.push_back(path);
+  touched(path, false);
   return true;
+}
+
+void FakeDisk::touched(const std::string& path, bool appeared) {
+  journal.push_back(path);
+  bool& known = unnoticed[path];
+  known = known || appeared;
+}
+
+void FakeDisk::notice() {
+  using server::files::ChangeKind;
+  if (!mounted) return;
+  for (auto& [path, appeared] : unnoticed) {
+    if (find(path) == nullptr) {
+      noticed.push_back({ChangeKind::REMOVED, path, {}});
+      continue;
+    }
+    noticed.push_back({appeared ? ChangeKind::CREATED : ChangeKind::CHANGED, path, {}});
+    if (!appeared) continue;
+    for (auto at = items.upper_bound(path); at != items.end() && isWithin(at->first, path); ++at)
+      noticed.push_back({ChangeKind::CREATED, at->first, {}});
+  }
+  unnoticed.clear();
+}
+
+void FakeDisk::restart() {
+  ++epoch;
+  noticed.clear();
+  unnoticed.clear();
 }
 
 bool FakeDisk::holds(const std::string& content) const {

@@ -1,14 +1,33 @@
 #include "fake-replica.h"
 
 #include <capstan/base/digest.h>
+#include <capstan/server/files/notices.h>
 
 namespace capstan::sync::sim {
 
 namespace {
 
 using Kind = Operation::Kind;
+using server::files::ChangeKind;
+using server::files::Coalescing;
 
 std::string digestOfContent(const std::string& content) { return digestOf(DigestAlgorithm::XXH3, content); }
+
+class DiskLookup final : public server::files::Lookup {
+ public:
+  explicit DiskLookup(const FakeDisk& disk) : disk(disk) {}
+  std::optional<Entry> entryAt(const std::string& path) override {
+    auto item = disk.find(path);
+    if (item == nullptr) return std::nullopt;
+    Entry entry;
+    entry.path = path;
+    entry.type = item->node.type;
+    return entry;
+  }
+
+ private:
+  const FakeDisk& disk;
+};
 
 bool isSame(const Node& now, const Node& expected) {
   if (now.type != expected.type) return false;
@@ -23,6 +42,7 @@ struct FakeReplica::Looking {
   LookOptions options;
   Look look;
   size_t journalEnd = 0;
+  std::set<std::string, TreeOrder> chosen;
   std::vector<std::string> paths;
   size_t half = 0;
 };
@@ -34,7 +54,7 @@ Error FakeReplica::error(ErrorCode code, const std::string& path) const {
 // Everything, or what the journal names, in two halves: users may change things between them.
 kj::Promise<Result<Replica::Look>> FakeReplica::look(const State& state, const IgnoreRules& ignore,
                                                      LookOptions options) {
-  auto looking = kj::heap<Looking>(Looking{state, ignore, options, {}, 0, {}, 0});
+  auto looking = kj::heap<Looking>(Looking{state, ignore, options, {}, 0, {}, {}, 0});
   auto& at = *looking;
   return scheduler.pause()
       .then([this, &at]() {
@@ -51,33 +71,58 @@ kj::Promise<Result<Replica::Look>> FakeReplica::look(const State& state, const I
 void FakeReplica::lookAtPart(Looking& looking, bool firstHalf) {
   auto& paths = looking.paths;
   if (firstHalf) {
-    bool known = position && epoch == disk.epoch;
-    size_t from = known ? *position : 0;
-    if (side == Side::REMOTE && !known && !looking.options.cursor.empty()) {
-      auto colon = looking.options.cursor.find(':');
-      known = looking.options.cursor.substr(0, colon) == std::to_string(disk.epoch);
-      if (known) from = std::stoull(looking.options.cursor.substr(colon + 1));
-    }
-    bool overflow = scheduler.faults() && scheduler.random().oneIn(30);
-    looking.look.whole = looking.options.whole || !known || overflow || !disk.mounted;
-    looking.journalEnd = disk.journal.size();
-    std::set<std::string, TreeOrder> all;
-    auto addBelow = [&](const std::string& path) {
-      all.insert(path);
-      for (auto& [name, item] : disk.view())
-        if (isWithin(name, path)) all.insert(name);
-      auto reader = looking.state.read(path);
-      for (auto more = (*reader)->next(); more.ok() && *more; more = (*reader)->next()) all.insert((*reader)->path());
-    };
-    if (looking.look.whole)
-      addBelow("");
-    else
-      for (size_t i = from; i < disk.journal.size(); ++i) addBelow(disk.journal[i]);
-    paths.assign(all.begin(), all.end());
+    choosePaths(looking);
+    paths.assign(looking.chosen.begin(), looking.chosen.end());
     looking.half = paths.empty() ? 0 : scheduler.random().below(paths.size() + 1);
   }
   for (size_t i = firstHalf ? 0 : looking.half; i < (firstHalf ? looking.half : paths.size()); ++i)
     lookAt(looking, paths[i]);
+}
+
+void FakeReplica::choosePaths(Looking& looking) {
+  bool known = position && epoch == disk.epoch;
+  size_t from = known ? *position : 0;
+  if (side == Side::REMOTE && !known && !looking.options.cursor.empty()) {
+    auto colon = looking.options.cursor.find(':');
+    known = looking.options.cursor.substr(0, colon) == std::to_string(disk.epoch);
+    if (known) from = std::stoull(looking.options.cursor.substr(colon + 1));
+  }
+  bool overflow = scheduler.faults() && scheduler.random().oneIn(30);
+  looking.look.whole = looking.options.whole || !known || overflow || !disk.mounted;
+  if (side == Side::REMOTE) disk.notice();
+  looking.journalEnd = side == Side::REMOTE ? disk.noticed.size() : disk.journal.size();
+  if (looking.look.whole)
+    chooseBelow(looking, "");
+  else if (side == Side::REMOTE)
+    choosePathsTold(looking, from);
+  else
+    for (size_t i = from; i < disk.journal.size(); ++i) chooseBelow(looking, disk.journal[i]);
+}
+
+void FakeReplica::chooseBelow(Looking& looking, const std::string& path) {
+  looking.chosen.insert(path);
+  for (auto& [name, item] : disk.view())
+    if (isWithin(name, path)) looking.chosen.insert(name);
+  auto reader = looking.state.read(path);
+  for (auto more = (*reader)->next(); more.ok() && *more; more = (*reader)->next())
+    looking.chosen.insert((*reader)->path());
+}
+
+// What the server tells of what it has noticed: in pages, each as short as the server's own code makes it.
+void FakeReplica::choosePathsTold(Looking& looking, size_t from) {
+  DiskLookup lookup(disk);
+  while (from < disk.noticed.size()) {
+    size_t end = from + 1 + scheduler.random().below(disk.noticed.size() - from);
+    Coalescing coalescing;
+    for (; from < end; ++from) coalescing.add(disk.noticed[from]);
+    for (auto& notice : fillIn(coalescing.take(), lookup)) {
+      bool isItselfOnly = notice.change.kind == ChangeKind::CHANGED && notice.entry.type != EntryType::UNSET;
+      if (isItselfOnly)
+        looking.chosen.insert(notice.change.path);
+      else
+        chooseBelow(looking, notice.change.path);
+    }
+  }
 }
 
 void FakeReplica::lookAt(Looking& looking, const std::string& path) {

@@ -50,6 +50,9 @@ class FakeReplica final : public Replica {
   struct Looking;
   struct Applying;
   void lookAtPart(Looking& looking, bool firstHalf);
+  void choosePaths(Looking& looking);
+  void choosePathsTold(Looking& looking, size_t from);
+  void chooseBelow(Looking& looking, const std::string& path);
   void lookAt(Looking& looking, const std::string& path);
   Result<Look> endLook(Looking& looking);
   kj::Promise<void> applyNext(Applying& applying);
@@ -62,7 +65,8 @@ class FakeReplica final : public Replica {
   Scheduler& scheduler;
   FakeDisk& disk;
   const Side side;
-  std::optional<size_t> position;  // in the disk's journal, up to which this one has looked
+  // Up to which this one has looked: in the disk's journal, or of the server's side in what the server has noticed.
+  std::optional<size_t> position;
   uint64_t epoch = 0;
   bool inTrouble = false, otherInTrouble = false;  // the last look did not see everything
 };

@@ -94,6 +94,7 @@ void Simulation::drive() {
     if (waiting.empty()) break;
     if (noisy && chance.oneIn(8)) edit(chance.oneIn(2) ? server : clients[chance.below(clients.size())]->local);
     if (noisy && chance.oneIn(10)) server.advance();
+    if (noisy && chance.oneIn(10)) server.notice();
     if (noisy && chance.oneIn(150)) {
       auto& client = *clients[chance.below(clients.size())];
       note("kill of " + client.local.name);
@@ -138,7 +139,7 @@ void Simulation::trouble() {
       break;
     case 4:
       note("the server starts again");
-      ++server.epoch;
+      server.restart();
       break;
     case 5: userChangesRules(); break;
     case 6: restart(client); break;
@@ -149,8 +150,10 @@ void Simulation::trouble() {
 void Simulation::noisyPhase() {
   size_t rounds = 3 + chance.below(12);
   for (size_t round = 0; round < rounds; ++round) {
-    for (size_t edits = chance.below(6); edits > 0; --edits)
+    for (size_t edits = chance.below(6); edits > 0; --edits) {
       edit(chance.oneIn(2) ? server : clients[chance.below(clients.size())]->local);
+      if (chance.oneIn(2)) server.notice();
+    }
     if (chance.oneIn(2)) trouble();
     if (chance.oneIn(2)) server.advance();
     for (auto& client : clients) {

@@ -47,13 +47,10 @@ void Coalescing::set(const std::string& path, ChangeKind kind) {
     set(from, ChangeKind::REMOVED);
     return;
   }
-  bool wasCreated = item.kind == ChangeKind::CREATED;
   switch (kind) {
     case ChangeKind::REMOVED:
-      if (wasCreated && !item.wasGone) {
-        items.erase(found);
-        return;
-      }
+      // Also of what only came and went, as it seems: "created" is said too of what took the place of something that
+      // was there, and an earlier notice may have told already what was there when it looked.
       item.kind = ChangeKind::REMOVED;
       item.wasGone = true;
       return;

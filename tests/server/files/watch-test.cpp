@@ -227,6 +227,21 @@ TEST_F(Watching, WhatAnotherProgramMakesWhereWeRemovedIsToldToItsEnd) {
   EXPECT_THAT(flushed(watched, heard), UnorderedElementsAre("removed file", "removed folder/file"));
 }
 
+// The watcher sees "file" appear, and cannot know that something was there before.
+TEST_F(Watching, TheRemovalOfWhatTookThePlaceOfAnotherIsTold) {
+  temp.write("file", "first");
+  Heard others;
+  auto other = watch(others);
+  std::string before = flush(other);
+  temp.write("new", "second");
+  std::filesystem::rename(temp / "new", temp / "file");
+  flush(other);
+  std::filesystem::remove(temp / "file");
+  Heard heard;
+  auto watched = watch(heard, before);
+  EXPECT_THAT(flushed(watched, heard), Contains("removed file"));
+}
+
 TEST_F(Watching, AFolderWhereOursWasIsTold) {
   mkdir("from");
   temp.write("other/file", "content");
@@ -314,7 +329,8 @@ TEST_F(Watching, ASlowWatcherIsToldTheLastStateOnce) {
   heard.release();
   flush(watched);
   EXPECT_EQ(heard.calls, 2u);
-  EXPECT_THAT(heard.notices, ElementsAre("created busy", "changed there", "created last"));
+  EXPECT_THAT(heard.notices,
+              ElementsAre("created busy", "removed gone", "removed moved", "changed there", "created last"));
 }
 
 TEST_F(Watching, OnlyWhatIsBelowAPathIsTold) {
@@ -525,7 +541,9 @@ Strings coalesced(const std::vector<Change>& changes) {
 TEST(Coalesced, ChangesOfOnePathBecomeOneNotice) {
   using enum ChangeKind;
   EXPECT_THAT(coalesced({{CREATED, "a", {}}, {CHANGED, "a", {}}}), ElementsAre("created a"));
-  EXPECT_THAT(coalesced({{CREATED, "a", {}}, {REMOVED, "a", {}}}), IsEmpty());
+  EXPECT_THAT(coalesced({{CREATED, "a", {}}, {REMOVED, "a", {}}}), ElementsAre("removed a"))
+      << "it may have been made in the place of another";
+  EXPECT_THAT(coalesced({{CREATED, "a", {}}, {REMOVED, "a", {}}, {CREATED, "a", {}}}), ElementsAre("subtree a"));
   EXPECT_THAT(coalesced({{CHANGED, "a", {}}, {REMOVED, "a", {}}}), ElementsAre("removed a"));
   EXPECT_THAT(coalesced({{REMOVED, "a", {}}, {CREATED, "a", {}}}), ElementsAre("subtree a"));
   EXPECT_THAT(coalesced({{REMOVED, "a", {}}, {CREATED, "a", {}}, {REMOVED, "a", {}}}), ElementsAre("removed a"));
