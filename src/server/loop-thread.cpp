@@ -211,6 +211,7 @@ LoopThread::LoopThread(ServerState& server) : server(server) {
   std::promise<void> started;
   thread = std::thread([this, &started]() {
     pthread_setname_np(pthread_self(), "capstan-loop");
+    log::LinesOfKj linesOfKj;
     bool ready = false;
     auto failure = kj::runCatchingExceptions([&]() {
       run([&](Loop& theLoop, kj::Own<const kj::Executor> theExecutor,
