@@ -24,6 +24,10 @@ struct GatewayAlone {
 
   explicit GatewayAlone(bool refused = false, bool needsTls = false) {
     state.folder = std::make_unique<files::FakeFolder>(files::FolderOptions());
+    kj::AutoCloseFd folder(open(base.path().c_str(), O_PATH | O_DIRECTORY));
+    auto grants = Grants::open({.stateFolder = folder}, state.token.sha256());
+    KJ_REQUIRE(grants.ok(), grants.error().message.c_str());
+    state.grants = std::move(*grants);
     auto context = kj::refcounted<ConnectionContext>(state, timer, "somebody", schema::Authentication::TOKEN, refused,
                                                      kj::addRef(*scope));
     context->needsTls = needsTls;
