@@ -102,12 +102,14 @@ void Acceptor::handOver(kj::AutoCloseFd socket) {
   }
   uint32_t openNow = 0;
   for (auto& loop : loops) openNow += loop->load();
-  if (openNow >= server.options.maxConnections + EXTRA_CONNECTIONS) {
+  uint64_t most = server.options.limits[Limit::SERVER_CONNECTIONS];
+  if (openNow >= most) server.metering.countRefusal(Limit::SERVER_CONNECTIONS);
+  if (openNow >= most + EXTRA_CONNECTIONS) {
     log::debug(peer.name.c_str(), " was turned away: too many connections");
     return;
   }
   auto& loop = **std::min_element(loops.begin(), loops.end(), [](auto& a, auto& b) { return a->load() < b->load(); });
-  tasks.add(loop.adopt(kj::mv(socket), std::move(peer), openNow >= server.options.maxConnections));
+  tasks.add(loop.adopt(kj::mv(socket), std::move(peer), openNow >= most));
 }
 
 void Acceptor::complain(int reason) {

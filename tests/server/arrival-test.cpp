@@ -114,7 +114,7 @@ TEST(Arrivals, AClientThatExpectsAnotherServerLeavesAndTheServerGoesOn) {
 
 TEST(Arrivals, AreEndedWhenTheirHandshakeTakesTooLong) {
   TlsServing serving;
-  serving.options.loginDeadline = 50 * MILLISECOND;
+  serving.limit(Limit::CONNECTION_LOGIN_TIME, 50 * MILLISECOND);
   serving.start();
   std::string record("\x16\x03\x01\x00\x05hello", 10);
   for (size_t size : {0, 1, 5, 9}) {
@@ -128,7 +128,7 @@ TEST(Arrivals, AreEndedWhenTheirHandshakeTakesTooLong) {
 
 TEST(Arrivals, CountAsConnectionsFromTheirFirstMoment) {
   TlsServing serving;
-  serving.options.maxConnections = 1;
+  serving.limit(Limit::SERVER_CONNECTIONS, 1);
   serving.start();
   auto silent = serving.dial();
   EXPECT_TRUE(serving.becomes(1));

@@ -25,7 +25,7 @@ kj::Promise<void> whenClosed(kj::AsyncIoStream& stream) {
 
 TEST(Limits, TellAClientTooManyThatItIsOneTooMany) {
   Serving serving;
-  serving.options.maxConnections = 2;
+  serving.limit(Limit::SERVER_CONNECTIONS, 2);
   serving.start();
   auto first = serving.connect();
   first.hello();
@@ -51,7 +51,7 @@ TEST(Limits, TellAClientTooManyThatItIsOneTooMany) {
 
 TEST(Limits, CloseWhoeverComesWhenEvenThoseToBeToldAreTooMany) {
   Serving serving;
-  serving.options.maxConnections = 1;
+  serving.limit(Limit::SERVER_CONNECTIONS, 1);
   serving.start();
   std::vector<kj::Own<kj::AsyncIoStream>> peers;
   for (unsigned i = 0; i < 40; ++i) peers.push_back(serving.dial());
@@ -62,7 +62,7 @@ TEST(Limits, CloseWhoeverComesWhenEvenThoseToBeToldAreTooMany) {
 
 TEST(Limits, EndAConnectionThatDoesNotLogIn) {
   Serving serving;
-  serving.options.loginDeadline = 30 * MILLISECOND;
+  serving.limit(Limit::CONNECTION_LOGIN_TIME, 30 * MILLISECOND);
   serving.start();
   auto silent = serving.dial();
   auto asking = serving.connect();
@@ -77,7 +77,7 @@ TEST(Limits, EndAConnectionThatDoesNotLogIn) {
 
 TEST(Limits, EndAnIdleConnectionAndNotABusyOne) {
   Serving serving;
-  serving.options.idleTimeout = 300 * MILLISECOND;
+  serving.limit(Limit::CONNECTION_IDLE_TIME, 300 * MILLISECOND);
   serving.start();
   auto idle = serving.connect();
   EXPECT_EQ(idle.codeOfLogin(serving.token()), ErrorCode::UNSET);
@@ -216,7 +216,7 @@ TEST(Limits, OfDescriptorsThatAreTooLowForTheLoopsAreAnError) {
 
 TEST(Limits, OfIdlenessDoNotEndATransfer) {
   Serving serving;
-  serving.options.idleTimeout = 50 * MILLISECOND;
+  serving.limit(Limit::CONNECTION_IDLE_TIME, 50 * MILLISECOND);
   serving.start();
   auto client = serving.connect();
   kj::Maybe<schema::Upload::Client> upload = client.upload(serving.token());

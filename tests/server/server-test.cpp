@@ -29,7 +29,7 @@ TEST(Server, SaysHelloOverTcpAndIpv6AndAUnixSocketAtOnce) {
 
 TEST(Server, TellsInHelloWhatItIsAndWhatItsLimitsAre) {
   Serving serving;
-  serving.options.maxConnections = 77;
+  serving.limit(Limit::SERVER_CONNECTIONS, 77);
   serving.start();
   auto client = serving.connect();
   auto first = client.hello();

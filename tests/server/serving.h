@@ -138,6 +138,10 @@ struct Serving {
     }
   }
 
+  void limit(Limit which, uint64_t value) {
+    KJ_REQUIRE(options.limits.set(which, value).ok(), rowOf(which).name, value);
+  }
+
   Serving& start() {
     auto started = Server::start(options, io.unixEventPort, io.provider->getTimer());
     KJ_REQUIRE(started.ok(), started.error().message.c_str());

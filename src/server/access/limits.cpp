@@ -159,4 +159,9 @@ MeterKind::Bounds Limits::boundsOf(LimitScope scope) const {
   return bounds;
 }
 
+std::shared_ptr<Meter> newConnectionMeter(const Limits& limits) {
+  auto bounds = limits.boundsOf(LimitScope::CONNECTION);
+  return std::make_shared<Meter>("this connection", std::make_shared<MeterKind>("connection", bounds, ""));
+}
+
 }  // namespace capstan::server

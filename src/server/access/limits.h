@@ -109,4 +109,7 @@ class Limits {
   std::array<uint64_t, LIMITS> values;
 };
 
+// For a connection that no server counts (see metering.h), with these limits.
+std::shared_ptr<Meter> newConnectionMeter(const Limits& limits = Limits());
+
 }  // namespace capstan::server

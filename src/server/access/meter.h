@@ -105,6 +105,9 @@ class Meters {
   // charge that can grow.
   Result<Charge> take(Resource resource, uint64_t amount = 1) const;
 
+  // From the connection outwards.
+  const std::vector<std::shared_ptr<Meter>>& all() const { return *meters; }
+
  private:
   std::shared_ptr<const std::vector<std::shared_ptr<Meter>>> meters;
 };

@@ -58,8 +58,19 @@ std::shared_ptr<Meter> Metering::meterOf(const Grant& grant) {
   return meter;
 }
 
-std::array<Metering::Figure, LIMITS> Metering::figures() const {
-  std::array<Figure, LIMITS> result{};
+Metering::Figures Metering::figuresOf(const Meters& meters) const {
+  Figures result{};
+  for (const LimitRow& row : limitTable()) {
+    if (!row.resource || row.scope == LimitScope::SERVER) continue;
+    // The grant's own is behind the connection's.
+    size_t place = row.scope == LimitScope::CONNECTION ? 0 : 1;
+    if (place < meters.all().size()) result[size_t(row.limit)].used = meters.all()[place]->used(*row.resource);
+  }
+  return result;
+}
+
+Metering::Figures Metering::figures() const {
+  Figures result{};
   std::array<uint64_t, RESOURCES> ofConnections{}, ofGrants{};
   auto look = [](std::array<uint64_t, RESOURCES>& most, const Meter& meter) {
     for (size_t i = 0; i < RESOURCES; ++i) most[i] = std::max(most[i], meter.used(Resource(i)));

@@ -40,8 +40,12 @@ class Metering {
     uint64_t used = 0;  // by the connection or share that uses most; 0 also where nobody counts
     uint64_t refused = 0;
   };
-  // In the order of the table. Looks at each connection.
-  std::array<Figure, LIMITS> figures() const;
+  // In the order of the table.
+  using Figures = std::array<Figure, LIMITS>;
+  // Of the whole server. Looks at each connection.
+  Figures figures() const;
+  // What is used by one connection and one share: what its holder may know.
+  Figures figuresOf(const Meters& meters) const;
 
  private:
   // Outlives this object with the last connection's meter.
