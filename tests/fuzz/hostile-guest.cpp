@@ -125,6 +125,7 @@ void House::open() {
   options.compute.sortMemory = 1 << 20;
   options.compute.valueBytes = 64 << 20;
   options.listen.push_back({.kind = rpc::Address::Kind::UNIX, .host = {}, .port = 0, .path = folder + "/socket"});
+  options.listen.push_back({.kind = rpc::Address::Kind::TCP, .host = "127.0.0.1", .port = 0, .path = {}});
   fs::create_directories(options.root);
   auto started = server::Server::start(options, async.unixEventPort, async.provider->getTimer());
   KJ_REQUIRE(started.ok(), started.error().message.c_str());
@@ -161,8 +162,9 @@ void House::tidy() {
   fs::create_symlink(folder + "/outside/secret", root + "abs", ignored);
 }
 
-kj::Own<kj::AsyncIoStream> House::dial() {
-  auto address = async.provider->getNetwork().parseAddress("unix:" + folder + "/socket").wait(async.waitScope);
+kj::Own<kj::AsyncIoStream> House::dial(Door door) {
+  auto name = server->addresses().at(size_t(door)).toString();
+  auto address = async.provider->getNetwork().parseAddress(name).wait(async.waitScope);
   auto stream = address->connect().wait(async.waitScope);
   const char* records = getenv("FUZZ_RECORD");
   if (records == nullptr) return stream;

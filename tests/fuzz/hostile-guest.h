@@ -1,4 +1,4 @@
-// A real server in this process, on a Unix socket in a folder of its own, for targets that are its hostile peer: reset
+// A real server in this process, in a folder of its own, for targets that are its hostile peer: reset
 // for each input, with one guest that behaves and has to be answered all the time, and a secret beside the served
 // folder that nothing may reach.
 #pragma once
@@ -37,7 +37,9 @@ class House {
 
   // Puts the served folder into its first state: see the implementation for what is in it.
   void tidy();
-  kj::Own<kj::AsyncIoStream> dial();
+  // By the Unix socket one is let in without a token; by TCP only with one, and with TLS or without.
+  enum class Door { UNIX, TCP };
+  kj::Own<kj::AsyncIoStream> dial(Door door = Door::UNIX);
   // True if it came to an end in time.
   bool finishes(kj::Promise<void> promise, kj::Duration patience);
 
