@@ -34,7 +34,7 @@ install(EXPORT capstanTargets NAMESPACE capstan:: DESTINATION ${CAPSTAN_CMAKE_DI
 install(DIRECTORY src/base src/rpc DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/capstan COMPONENT development
   FILES_MATCHING PATTERN *.h)
 install(FILES src/client/blocking-client.h src/client/client.h src/client/compute.h
-  src/client/transfer-types.h src/client/trash.h src/client/watch.h
+  src/client/share.h src/client/transfer-types.h src/client/trash.h src/client/watch.h
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/capstan/client COMPONENT development)
 install(FILES src/sync/ignore.h src/sync/node.h src/sync/plan.h src/sync/safety.h src/sync/service.h src/sync/state.h
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/capstan/sync COMPONENT development)

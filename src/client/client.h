@@ -14,6 +14,7 @@
 #include <capstan/base/entry.h>
 #include <capstan/base/error.h>
 #include <capstan/client/compute.h>
+#include <capstan/client/share.h>
 #include <capstan/client/transfer-types.h>
 #include <capstan/client/trash.h>
 #include <capstan/client/watch.h>
@@ -122,6 +123,18 @@ class Client {
   kj::Promise<Result<Entry>> restore(std::string run, std::string path, std::string to = {});
   // What is older than so many nanoseconds; 0: all. Answers the bytes that were freed.
   kj::Promise<Result<uint64_t>> emptyTrash(uint64_t olderThan = 0);
+
+  // Shares: see share.h, and schema/access.capnp for terms and errors. They are made from what this login has, and give
+  // no more. share() is not repeated after a broken connection: one that nobody knows the token of may be left then.
+  kj::Promise<Result<NewShare>> share(ShareTerms terms);
+  // All that were made from this login's grant, each behind the one that it was made from; also those that have ended.
+  kj::Promise<Result<std::vector<Share>>> shares();
+  // This login's own grant.
+  kj::Promise<Result<Share>> currentShare();
+  // Ends a share and all made from it; answers how many were live. Nothing under them succeeds any more when it
+  // resolves.
+  kj::Promise<Result<uint32_t>> revokeShare(std::string id);
+  kj::Promise<Result<Contact>> contact();
 
   // Computing: see compute.h, and schema/compute.capnp for what each computation does and its errors. Inputs that fit
   // into a message, and stored files, cost one round trip with login and all; dropping the promise stops the

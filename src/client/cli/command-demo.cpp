@@ -85,11 +85,18 @@ class Demo {
     output.flush();
   }
 
+  void type(const std::string& command, int expected = DONE) { typeInto(*shell, command, command, expected); }
+
+  // As somebody types it who has the invite.
+  void typeAs(Shell& receiver, const std::string& command, int expected) {
+    typeInto(receiver, command, "--server @family.invite " + command, expected);
+  }
+
   // Shows a command, runs it; anything but `expected` is remembered as the demo's failure.
-  void type(const std::string& command, int expected = DONE, const std::string& shown = {}) {
+  void typeInto(Shell& who, const std::string& command, const std::string& shown, int expected) {
     if (failed != DONE) return;
-    show(shown.empty() ? command : shown);
-    int status = shell->runWords(splitLine(command)->words);
+    show(shown);
+    int status = who.runWords(splitLine(command)->words);
     if (status != DONE) {
       output.line("(exit status " + std::to_string(status) + ")");
       output.flush();
@@ -109,6 +116,7 @@ class Demo {
     syncing();
     computing();
     expectations();
+    sharing();
     cache();
     if (failed != DONE) return failed;
     output.line("");
@@ -156,8 +164,7 @@ class Demo {
     if (failed != DONE) return {};
     show("sync photos mirror --once");
     sync::ServiceOptions options;
-    options.server.address = shellConnection.address;
-    options.server.token = shellConnection.token;
+    options.server = clientOptionsOf(shellConnection);
     options.local = "photos";
     options.remote = "mirror";
     options.stateFolder = server->path("sync-state");
@@ -254,6 +261,33 @@ class Demo {
     type(command);
     output.line("(the same version again, which is an old one by now:)");
     type(command, CONFLICT);
+  }
+
+  // One who was given the folder "album" does the second half.
+  void sharing() {
+    say("Hand out one folder. The invite is all that the receiver needs, and is as good as a password.");
+    type("share album --label family -o family.invite");
+    if (failed != DONE) return;
+    ServerWish wish;
+    wish.server = "@family.invite";
+    wish.serverFrom = "the demo";
+    auto invited = runtime.connectTo(wish, output);
+    if (!invited.ok()) {
+      failed = output.fail(invited.error());
+      return;
+    }
+    Shell receiver(runtime, std::move(*invited), flags, false);
+    typeAs(receiver, "ls", DONE);
+    typeAs(receiver, "put notes.txt .", DENIED);
+    say("Take it back: what was handed out ends at once, and with it all that was made from it.");
+    auto shares = shell->client().shares().wait(runtime.io.waitScope);
+    if (!shares.ok() || shares->empty()) {
+      failed = shares.ok() ? FAILED : output.fail(shares.error());
+      return;
+    }
+    type("shares");
+    type("revoke " + shares->front().id);
+    typeAs(receiver, "ls", DENIED);
   }
 
   void cache() {
