@@ -1,6 +1,8 @@
 // The Gateway with a clock that stands still: how wrong tokens are answered.
 #include <capstan/server/gateway.h>
 
+#include <fcntl.h>
+
 #include "../rpc/in-process-peers.h"
 #include "fake-folder.h"
 #include "serving.h"
@@ -28,10 +30,21 @@ struct GatewayAlone {
     auto grants = Grants::open({.stateFolder = folder}, state.token.sha256());
     KJ_REQUIRE(grants.ok(), grants.error().message.c_str());
     state.grants = std::move(*grants);
-    auto context = kj::refcounted<ConnectionContext>(state, timer, "somebody", schema::Authentication::TOKEN, refused,
+    connectAs("somebody", refused, needsTls);
+  }
+
+  void connectAs(const std::string& peer, bool refused = false, bool needsTls = false) {
+    peers = nullptr;
+    auto context = kj::refcounted<ConnectionContext>(state, timer, peer, schema::Authentication::TOKEN, refused,
                                                      kj::addRef(*scope));
     context->needsTls = needsTls;
     peers.emplace(capnp::Capability::Client(newGateway(kj::mv(context))));
+  }
+
+  std::string token() const {
+    std::string hex = base.read("owner.token"), token;
+    for (size_t i = 0; i + 1 < hex.size(); i += 2) token += char(std::stoi(hex.substr(i, 2), nullptr, 16));
+    return token;
   }
 
   static OwnerToken makeToken(const std::string& folder) {
@@ -63,9 +76,7 @@ TEST(Gateway, TellsWhoCameWithoutTlsOverANetworkWhatIsWantedAndLetsNoTokenIn) {
   GatewayAlone alone(false, true);
   auto hello = alone.gateway().helloRequest().send();
   EXPECT_EQ(hello.wait(alone.waitScope).getInfo().getName(), "capstan");
-  std::string hex = alone.base.read("owner.token"), token;
-  for (size_t i = 0; i + 1 < hex.size(); i += 2) token += char(std::stoi(hex.substr(i, 2), nullptr, 16));
-  auto answer = alone.login(token).wait(alone.waitScope);
+  auto answer = alone.login(alone.token()).wait(alone.waitScope);
   KJ_IF_MAYBE (error, rpc::errorIn(answer.getOutcome())) {
     EXPECT_EQ(error->code, ErrorCode::DENIED);
     EXPECT_THAT(error->message, HasSubstr("TLS"));
@@ -82,6 +93,25 @@ TEST(Gateway, AnswersEachWrongTokenMoreSlowlyThanTheOneBefore) {
   std::vector<unsigned> delays;
   for (unsigned i = 0; i < 9; ++i) delays.push_back(alone.delayOfWrongToken());
   EXPECT_THAT(delays, testing::ElementsAre(100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000));
+}
+
+TEST(Gateway, CountsWrongTokensOfAnAddressOverAllItsConnectionsAndSlowsNoOther) {
+  GatewayAlone alone;
+  alone.connectAs("192.0.2.1:1000");
+  for (int i = 0; i < 3; ++i) alone.delayOfWrongToken();
+  alone.connectAs("192.0.2.1:2000");
+  EXPECT_EQ(alone.delayOfWrongToken(), 800u);
+  alone.connectAs("192.0.2.2:1000");
+  EXPECT_EQ(alone.delayOfWrongToken(), 100u);
+  EXPECT_EQ(alone.state.throttle.failures(), 5u);
+}
+
+TEST(Gateway, AnswersARightTokenAtOnceWhileWrongOnesWait) {
+  GatewayAlone alone;
+  std::vector<kj::Promise<void>> wrong;
+  for (int i = 0; i < 20; ++i) wrong.push_back(alone.login("wrong").ignoreResult());
+  EXPECT_TRUE(rpc::errorIn(alone.login(alone.token()).wait(alone.waitScope).getOutcome()) == nullptr);
+  EXPECT_FALSE(wrong[0].poll(alone.waitScope));
 }
 
 TEST(Gateway, AnswersHelloWhileAWrongTokenWaits) {
@@ -106,9 +136,7 @@ TEST(Gateway, OutlivesAConnectionThatLeftWhileItsWrongTokenWaited) {
 TEST(Gateway, TakesTheRightTokenAfterWrongOnes) {
   GatewayAlone alone;
   alone.delayOfWrongToken();
-  std::string hex = alone.base.read("owner.token"), token;
-  for (size_t i = 0; i + 1 < hex.size(); i += 2) token += char(std::stoi(hex.substr(i, 2), nullptr, 16));
-  auto answer = alone.login(token).wait(alone.waitScope);
+  auto answer = alone.login(alone.token()).wait(alone.waitScope);
   EXPECT_TRUE(rpc::errorIn(answer.getOutcome()) == nullptr);
   EXPECT_EQ(alone.state.sessions, 1u);
 }

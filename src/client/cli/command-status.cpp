@@ -25,6 +25,64 @@ const char* nameOf(schema::CachePolicy policy) {
   }
 }
 
+const char* nameOf(schema::LimitStatus::Scope scope) {
+  switch (scope) {
+    case schema::LimitStatus::Scope::CONNECTION: return "connection";
+    case schema::LimitStatus::Scope::GRANT: return "grant";
+    case schema::LimitStatus::Scope::SERVER: return "server";
+    default: return "unknown";
+  }
+}
+
+const char* nameOf(schema::LimitStatus::Unit unit) {
+  switch (unit) {
+    case schema::LimitStatus::Unit::COUNT: return "count";
+    case schema::LimitStatus::Unit::BYTES: return "bytes";
+    case schema::LimitStatus::Unit::NANOSECONDS: return "seconds";
+    default: return "unknown";
+  }
+}
+
+// In the unit's own measure; durations in seconds, as everywhere in JSON.
+void writeLimits(JsonWriter& json, capnp::List<schema::LimitStatus>::Reader limits) {
+  json.beginArray();
+  for (auto limit : limits) {
+    json.beginObject().field("name", text(limit.getName())).field("scope", nameOf(limit.getScope()));
+    json.field("unit", nameOf(limit.getUnit()));
+    if (limit.getUnit() == schema::LimitStatus::Unit::NANOSECONDS) {
+      json.field("value", seconds(limit.getValue()));
+    } else {
+      json.field("value", limit.getValue());
+    }
+    json.field("used", limit.getUsed()).field("refused", limit.getRefused()).endObject();
+  }
+  json.endArray();
+}
+
+std::string formatLimit(schema::LimitStatus::Unit unit, uint64_t value) {
+  switch (unit) {
+    case schema::LimitStatus::Unit::BYTES: return formatSize(value);
+    case schema::LimitStatus::Unit::NANOSECONDS: return formatDuration(value);
+    default: return std::to_string(value);
+  }
+}
+
+// Those that somebody has run into, or is near to: one to a line.
+std::vector<std::string> limitsToTell(capnp::List<schema::LimitStatus>::Reader limits) {
+  std::vector<std::string> lines;
+  for (auto limit : limits) {
+    uint64_t value = limit.getValue(), used = limit.getUsed();
+    bool near = value > 0 && used >= value - value / 5;
+    if (!near && limit.getRefused() == 0) continue;
+    std::string line = std::string(nameOf(limit.getScope())) + "." + escapeForTerminal(text(limit.getName())) + ": ";
+    if (used > 0) line += formatLimit(limit.getUnit(), used) + " of ";
+    line += formatLimit(limit.getUnit(), value);
+    if (limit.getRefused() > 0) line += ", run into " + std::to_string(limit.getRefused()) + " times";
+    lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
 void writeCache(JsonWriter& json, schema::CacheStatus::Reader cache) {
   json.beginObject()
       .field("bytes", cache.getBytes())
@@ -73,9 +131,12 @@ std::string statusAsJson(schema::Status::Reader status) {
       .field("values", status.getValues())
       .field("valueBytes", status.getValueBytes())
       .field("subscriptions", status.getSubscriptions())
+      .field("failedLogins", status.getFailedLogins())
       .field("watch", nameOf(static_cast<WatchMethod>(status.getWatch().getMethod())))
       .field("trashBytes", status.getTrashBytes())
-      .endObject();
+      .key("limits");
+  writeLimits(json, status.getLimits());
+  json.endObject();
   return json.text();
 }
 
@@ -105,6 +166,7 @@ std::string statusForPeople(schema::Status::Reader status, const std::string& se
   line("listens at", listeners);
   line("connections", number(status.getConnections()) + " open, " + number(status.getConnectionsAccepted()) +
                           " so far, " + number(status.getThreads()) + " event loops");
+  if (status.getFailedLogins() > 0) line("wrong tokens", number(status.getFailedLogins()) + " so far");
   line("transfers", number(status.getUploads()) + " in, " + number(status.getDownloads()) + " out; " +
                         number(status.getOpenFiles()) + " files open");
   line("traffic", formatSize(status.getBytesReceived()) + " received, " + formatSize(status.getBytesSent()) +
@@ -127,6 +189,7 @@ std::string statusForPeople(schema::Status::Reader status, const std::string& se
   }
   if (status.getTrashBytes() > 0) line("trash", formatSize(status.getTrashBytes()) + "; capstan runs tells of what");
   line("memory", formatSize(status.getResidentMemory()));
+  for (auto& each : limitsToTell(status.getLimits())) line("limit", each);
   return out;
 }
 

@@ -1,6 +1,4 @@
 // FileStore.share: a grant for a folder of this tree, with no more rights than this one has.
-#include <fcntl.h>
-
 #include <climits>
 #include <ctime>
 
@@ -75,12 +73,11 @@ kj::Promise<void> FileStoreServer::share(ShareContext context) {
     refuse(context, terms.error());
     return kj::READY_NOW;
   }
-  auto make = [&folder = folder, grants, parent = access->lease->grant, top = access->top,
+  auto make = [view = view, grants, parent = access->lease->grant,
                terms = std::move(*terms)]() mutable -> Result<Grants::Made> {
-    std::string path = joinPath(top, terms.path);
-    auto there = folder.root->open(path, O_PATH | O_DIRECTORY, Follow::NO);
-    if (!there.ok()) return there.error();
-    terms.path = std::move(path);
+    auto path = view->folderAt(terms.path);
+    if (!path.ok()) return path.error();
+    terms.path = joinPath(view->top(), *path);
     return grants->make(parent, std::move(terms));
   };
   return folder.run(kj::mv(make)).then([this, grants, refuse, context](Result<Grants::Made> made) mutable {
