@@ -60,7 +60,7 @@ schema::FileStore::Client FakeFolder::newFileStore(kj::Own<Access> access) {
   return kj::heap<FakeFileStore>(kj::addRef(access->connection()));
 }
 
-Result<HeldFile> FakeFolder::hold(std::string path) {
+Result<HeldFile> FakeFolder::hold(std::string path, const std::string&) {
   return errorAt(ErrorCode::NOT_FOUND, path, "", " does not exist");
 }
 

@@ -14,7 +14,7 @@ class FakeFolder final : public ServedFolder {
   explicit FakeFolder(FolderOptions options) : options(std::move(options)) {}
 
   schema::FileStore::Client newFileStore(kj::Own<Access> access) override;
-  Result<HeldFile> hold(std::string path) override;
+  Result<HeldFile> hold(std::string path, const std::string& top) override;
   Result<Version> versionOf(const HeldFile&) override { return Version(); }
   kj::Promise<kj::Maybe<HeldFile>> localFile(ConnectionScope&, schema::File::Client) override;
   kj::Promise<kj::Maybe<kj::Own<Access>>> localTree(ConnectionScope&, schema::FileStore::Client) override;

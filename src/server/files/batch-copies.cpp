@@ -45,7 +45,7 @@ bool BatchCopies::stage(Job& job) {
   if (job.staged == nullptr) {
     CopyOptions options = job.options;
     options.flushLater = true;
-    job.staged = std::make_shared<TreeCopy>(root, staging, disk, std::move(options));
+    job.staged = std::make_shared<TreeCopy>(view->root(), view->staging(), view->disk(), std::move(options));
   }
   auto done = job.staged->step();
   if (done.ok()) return *done;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <capstan/base/error.h>
+#include <capstan/server/files/view.h>
 #include <capstan/storage/copy-tree.h>
 #include <capstan/storage/mutation.h>
 
@@ -14,8 +15,7 @@ namespace capstan::server::files {
 // Shared by the batch and the job that stages; used by one thread at a time.
 class BatchCopies {
  public:
-  BatchCopies(const storage::Root& root, storage::Staging& staging, storage::Disk& disk)
-      : root(root), staging(staging), disk(disk) {}
+  explicit BatchCopies(std::shared_ptr<const View> view) : view(std::move(view)) {}
 
   // The operation with this number in the batch.
   void add(size_t operation, storage::CopyOptions options);
@@ -36,9 +36,7 @@ class BatchCopies {
   // True when it is over.
   bool stage(Job& job);
 
-  const storage::Root& root;
-  storage::Staging& staging;
-  storage::Disk& disk;
+  const std::shared_ptr<const View> view;
   std::vector<Job> jobs;
   size_t next = 0;
 };

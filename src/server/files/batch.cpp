@@ -14,12 +14,14 @@ constexpr size_t MAX_PENDING_BYTES = 4 << 20;
 
 }  // namespace
 
-BatchServer::BatchServer(FolderState& folder, BatchSlot slotParam, std::shared_ptr<Run> run)
+BatchServer::BatchServer(FolderState& folder, std::shared_ptr<const View> viewParam, BatchSlot slotParam,
+                         std::shared_ptr<Run> run)
     : Guarded(kj::addRef(slotParam.access())),
       folder(folder),
+      view(std::move(viewParam)),
       slot(kj::mv(slotParam)),
       run(std::move(run)),
-      copies(std::make_shared<BatchCopies>(*folder.root, *folder.staging, folder.committer->disk())),
+      copies(std::make_shared<BatchCopies>(view)),
       failures(*this),
       tasks(failures) {}
 
@@ -119,10 +121,7 @@ kj::Promise<void> BatchServer::stage(std::vector<PutJob> jobs, size_t bytes) {
   pendingBytes += bytes;
   ++jobsUnderWay;
   tasks.add(
-      folder
-          .run([&staging = *folder.staging, jobs = std::move(jobs)]() mutable {
-            return stageAll(staging, std::move(jobs));
-          })
+      folder.run([view = view, jobs = std::move(jobs)]() mutable { return stageAll(view->staging(), std::move(jobs)); })
           .then([this, operations = std::move(operations),
                  bytes](Result<Staged> result) { staged(operations, bytes, std::move(result)); },
                 [this, bytes](kj::Exception&& exception) { staged({}, bytes, rpc::errorFromException(exception)); }));
@@ -164,7 +163,7 @@ kj::Promise<void> BatchServer::commit(CommitContext context) {
   context.releaseParams();
   committed = true;
   // The place in the order is taken now; staging may still go on.
-  auto ticket = folder.committer->takeTicket(&slot.connection());
+  auto ticket = view->takeTicket(slot.connection());
   return drained().then(
       [this, context, ticket = kj::mv(ticket)]() mutable { return carryOut(context, kj::mv(ticket)); });
 }
@@ -180,7 +179,7 @@ kj::Promise<void> BatchServer::carryOut(CommitContext context, Committer::Ticket
       return kj::READY_NOW;
     }
     copies->moveInto(mutations);
-    return folder.committer->submitAll(kj::mv(ticket), std::move(mutations), std::move(run))
+    return view->submitAll(kj::mv(ticket), std::move(mutations), std::move(run))
         .then([this, context](std::vector<Result<Entry>> results) mutable {
           slot.giveBack();
           answer(context, results);
@@ -191,7 +190,7 @@ kj::Promise<void> BatchServer::carryOut(CommitContext context, Committer::Ticket
 kj::Promise<Status> BatchServer::stageCopies(const Committer::Ticket& ticket) {
   if (failed != nullptr || !copies->canStage()) return okStatus();
   // What is copied is what the calls before this one have left.
-  return folder.committer->turnOf(ticket).then(
+  return view->turnOf(ticket).then(
       [this]() { return repeat(folder, slot.connection(), [copies = copies]() { return copies->stageStep(); }); });
 }
 

@@ -9,6 +9,7 @@
 
 #include <capstan/server/files/batch-copies.h>
 #include <capstan/server/files/folder-state.h>
+#include <capstan/server/files/view.h>
 #include <capstan/storage/mutation.h>
 #include <capstan/storage/run.h>
 
@@ -66,7 +67,7 @@ class BatchSlot {
 // Belongs to its connection's loop. The folder must outlive it. Dropped before commit, it throws away what is staged.
 class BatchServer final : public Guarded<schema::Batch> {
  public:
-  BatchServer(FolderState& folder, BatchSlot slot, std::shared_ptr<Run> run);
+  BatchServer(FolderState& folder, std::shared_ptr<const View> view, BatchSlot slot, std::shared_ptr<Run> run);
   ~BatchServer() noexcept(false);
 
   // As UploadServer has it: commit() has to be able to answer why add() has thrown.
@@ -97,6 +98,7 @@ class BatchServer final : public Guarded<schema::Batch> {
 
   // constant after construction
   FolderState& folder;
+  const std::shared_ptr<const View> view;
   BatchSlot slot;
 
   // owned by the loop

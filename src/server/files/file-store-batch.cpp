@@ -41,19 +41,20 @@ kj::Promise<void> FileStoreServer::begin(BeginContext context) {
   std::string id(rpc::asView(options.getRun())), label = options.getLabel().cStr();
   context.releaseParams();
   return folder
-      .run([&trash = *folder.trash, id = std::move(id), label = std::move(label), client = scope->client]() {
-        return trash.begin(id, label, client);
+      .run([view = view, id = std::move(id), label = std::move(label), client = scope->client]() {
+        return view->begin(id, label, client);
       })
-      .then([&folder = folder, refuse, context, slot = kj::mv(slot)](Result<std::shared_ptr<Run>> run) mutable {
+      .then([&folder = folder, view = view, refuse, context,
+             slot = kj::mv(slot)](Result<std::shared_ptr<Run>> run) mutable {
         if (!run.ok()) return refuse(context, run.error());
         auto results = context.getResults();
         results.setRun(rpc::asData((*run)->id()));
-        results.setBatch(kj::heap<BatchServer>(folder, kj::mv(slot), std::move(*run)));
+        results.setBatch(kj::heap<BatchServer>(folder, view, kj::mv(slot), std::move(*run)));
       });
 }
 
 kj::Promise<void> FileStoreServer::trash(TrashContext context) {
-  context.getResults().setTrash(kj::heap<TrashServer>(folder, kj::addRef(*access)));
+  context.getResults().setTrash(kj::heap<TrashServer>(folder, view, kj::addRef(*access)));
   return kj::READY_NOW;
 }
 

@@ -66,7 +66,7 @@ Error shuttingDownError() {
 Error connectionGoneError() { return {ErrorCode::CANCELLED, "the connection has ended", {}}; }
 
 FileStoreServer::FileStoreServer(FolderState& folder, kj::Own<Access> accessParam)
-    : Guarded(kj::mv(accessParam)), folder(folder), scope(&access->connection()) {}
+    : Guarded(kj::mv(accessParam)), folder(folder), scope(&access->connection()), view(View::of(folder, *access)) {}
 
 kj::Promise<void> FileStoreServer::stat(StatContext context) {
   auto params = context.getParams();
@@ -77,14 +77,14 @@ kj::Promise<void> FileStoreServer::stat(StatContext context) {
     rpc::setError(context.getResults().initOutcome(), shuttingDownError());
     return kj::READY_NOW;
   }
-  KJ_IF_MAYBE (opened, folder.root->tryOpenNow(path, follow == Follow::NO ? O_PATH | O_NOFOLLOW : O_PATH)) {
+  KJ_IF_MAYBE (opened, view->root().tryOpenNow(path, follow == Follow::NO ? O_PATH | O_NOFOLLOW : O_PATH)) {
     answerEntry(context.getResults(),
                 opened->ok() ? folder.entryOf(opened->value(), path) : Result<Entry>(opened->error()));
     return kj::READY_NOW;
   }
   return folder
-      .run([&folder = folder, path, follow]() -> Result<Entry> {
-        auto opened = folder.root->open(path, O_PATH, follow);
+      .run([&folder = folder, view = view, path, follow]() -> Result<Entry> {
+        auto opened = view->root().open(path, O_PATH, follow);
         if (!opened.ok()) return opened.error();
         return folder.entryOf(opened->get(), path);
       })
@@ -101,7 +101,7 @@ kj::Promise<void> FileStoreServer::list(ListContext context) {
     return kj::READY_NOW;
   }
   return scope->answers.take(LIST_PAGE_BYTES).then([this, context, request](Budget::Charge charge) mutable {
-    return folder.run([&folder = folder, request]() { return folder.listings->page(request); })
+    return folder.run([view = view, request]() { return view->list(request); })
         .then([context](Result<ListPage> page) mutable { answerPage(context.getResults(), page); })
         .attach(kj::mv(charge));
   });
@@ -110,11 +110,11 @@ kj::Promise<void> FileStoreServer::list(ListContext context) {
 kj::Promise<void> FileStoreServer::open(OpenContext context) {
   std::string path(rpc::asView(context.getParams().getPath()));
   context.releaseParams();
-  auto answer = [&folder = folder, context](Result<Opened> opened, OpenSlot slot) mutable {
+  auto answer = [&folder = folder, view = view, context](Result<Opened> opened, OpenSlot slot) mutable {
     auto results = context.getResults();
     if (opened.ok()) {
       auto& files = slot.connection().files;
-      results.setFile(files.add(kj::heap<FileServer>(folder, std::move(*opened), kj::mv(slot))));
+      results.setFile(files.add(kj::heap<FileServer>(folder, view, std::move(*opened), kj::mv(slot))));
     } else {
       rpc::setError(results.initOutcome(), opened.error());
       results.setFile(rpc::failed<schema::File>(opened.error()));
@@ -127,13 +127,35 @@ kj::Promise<void> FileStoreServer::open(OpenContext context) {
     answer(scope->shuttingDown ? shuttingDownError() : tooManyFiles(scope->openFilesLimit, path), kj::mv(slot));
     return kj::READY_NOW;
   }
-  KJ_IF_MAYBE (opened, folder.root->tryOpenNow(path, O_RDONLY)) {
+  KJ_IF_MAYBE (opened, view->root().tryOpenNow(path, O_RDONLY)) {
     answer(opened->ok() ? asFile(std::move(*opened).value(), path, true) : Result<Opened>(opened->error()),
            kj::mv(slot));
     return kj::READY_NOW;
   }
-  return folder.run([&folder = folder, path]() { return openFile(*folder.root, path); })
+  return folder.run([view = view, path]() { return openFile(view->root(), path); })
       .then([answer, slot = kj::mv(slot)](Result<Opened> opened) mutable { answer(std::move(opened), kj::mv(slot)); });
+}
+
+kj::Promise<void> FileStoreServer::subtree(SubtreeContext context) {
+  auto params = context.getParams();
+  std::string path(rpc::asView(params.getPath()));
+  Rights wanted = rightsFrom(params.getRights());
+  context.releaseParams();
+  auto refuse = [](SubtreeContext& context, const Error& error) {
+    auto results = context.getResults();
+    rpc::setError(results.initOutcome(), error);
+    results.setStore(rpc::failed<schema::FileStore>(error));
+  };
+  if (!wanted.isWithin(access->rights)) {
+    refuse(context, {ErrorCode::DENIED, "a subtree has no more rights than the tree that it is taken from", {}});
+    return kj::READY_NOW;
+  }
+  // `this`: the call's context keeps the capability.
+  return folder.run([view = view, path]() { return view->folderAt(path); })
+      .then([this, refuse, context, wanted](Result<std::string> path) mutable {
+        if (!path.ok()) return refuse(context, path.error());
+        context.getResults().setStore(folder.newFileStore(access->narrowed(*path, wanted)));
+      });
 }
 
 }  // namespace capstan::server::files

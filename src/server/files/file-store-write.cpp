@@ -16,6 +16,7 @@
 #include <capstan/storage/mutations.h>
 #include <capstan/storage/place-file.h>
 #include <capstan/storage/run.h>
+#include <capstan/storage/usage.h>
 #include <capstan/storage/version.h>
 
 namespace capstan::server::files {
@@ -43,12 +44,13 @@ kj::Promise<void> fail(Context& context, const Error& error) {
 
 // Carries out a mutation that needs nothing but its turn.
 template <typename Context>
-kj::Promise<void> mutate(FolderState& folder, const ConnectionScope& scope, Context context,
+kj::Promise<void> mutate(const View& view, const ConnectionScope& scope, Context context,
                          std::unique_ptr<Mutation> mutation) {
   context.releaseParams();
   if (scope.shuttingDown) return fail(context, shuttingDownError());
-  return folder.committer->submit(folder.committer->takeTicket(&scope), std::move(mutation))
-      .then([context](Result<Entry> entry) mutable { answerEntry(context.getResults(), entry); });
+  return view.submit(view.takeTicket(scope), std::move(mutation)).then([context](Result<Entry> entry) mutable {
+    answerEntry(context.getResults(), entry);
+  });
 }
 
 Result<UploadTarget> targetOf(capnp::Data::Reader path, schema::UploadOptions::Reader options) {
@@ -66,7 +68,7 @@ Result<UploadTarget> targetOf(capnp::Data::Reader path, schema::UploadOptions::R
 Status checkEarly(const Root& root, const UploadTarget& target) {
   auto place = root.locate(target.path);
   if (!place.ok()) {
-    bool willBeMade = place.error().code == ErrorCode::NOT_FOUND && target.makeParents && !isReserved(target.path);
+    bool willBeMade = place.error().code == ErrorCode::NOT_FOUND && target.makeParents && !root.reserves(target.path);
     if (!willBeMade) return place.error();
     return checkExpectation(target.expectation, std::nullopt, target.path);
   }
@@ -88,6 +90,13 @@ Status checkSpace(int fd, uint64_t needed, const std::string& path) {
                  ": it needs " + std::to_string(needed) + " bytes, and the disk has " + std::to_string(free) + " left");
 }
 
+// What it takes the place of makes room.
+Status checkQuota(const View& view, const UploadTarget& target, uint64_t size) {
+  uint64_t before = uint64_t(contentAt(view.root(), target.path));
+  Status fits = size > before ? view.mayGrow(size - before) : okStatus();
+  return fits.ok() ? fits : Status(Error{fits.error().code, fits.error().message, target.path});
+}
+
 // What create() does on the pool.
 struct Creation {
   UploadTarget target;
@@ -95,7 +104,9 @@ struct Creation {
   std::optional<uint64_t> expectedSize;
   bool mayCheck = true;  // no mutation of the connection is on its way that could change the answer
 
-  Result<std::shared_ptr<StagedContent>> begin(const Root& root, Staging& staging) const {
+  Result<std::shared_ptr<StagedContent>> begin(const View& view) const {
+    const Root& root = view.root();
+    Staging& staging = view.staging();
     Status status = mayCheck ? checkEarly(root, target) : validatePath(target.path);
     if (!status.ok()) return status.error();
     auto file = resumeName.empty() ? staging.create() : staging.resume(resumeName);
@@ -104,6 +115,7 @@ struct Creation {
     fstat((*file)->fd(), &staged);
     uint64_t there = uint64_t(staged.st_size);
     if (expectedSize && *expectedSize > there) status = checkSpace(staging.fd(), *expectedSize - there, target.path);
+    if (expectedSize && status.ok()) status = checkQuota(view, target, *expectedSize);
     if (!status.ok()) return status.error();
     auto content = std::make_shared<StagedContent>(std::move(*file));
     status = target.base.empty() ? okStatus() : openBase(root, *content);
@@ -146,13 +158,20 @@ kj::Promise<Content> takeUp(FolderState& folder, ConnectionScope& scope, Content
   });
 }
 
-kj::Promise<Status> runCopy(FolderState& folder, std::shared_ptr<TreeCopy> copy) {
-  auto job = folder.run([copy]() { return copy->step(); });
-  return job.then([&folder, copy = kj::mv(copy)](Result<bool> done) mutable -> kj::Promise<Status> {
-    if (!done.ok()) return Status(done.error());
-    if (!*done) return runCopy(folder, kj::mv(copy));
-    return okStatus();
+// The copy uses the view's root.
+kj::Promise<Status> runCopy(FolderState& folder, std::shared_ptr<const View> view, std::shared_ptr<TreeCopy> copy) {
+  auto job = folder.run([view, copy]() {
+    auto done = copy->step();
+    // It is not worth while to go on with what there will be no room for.
+    Status fits = done.ok() && !*done ? view->mayGrow(copy->contentBytes()) : okStatus();
+    return fits.ok() ? done : Result<bool>(fits.error());
   });
+  return job.then(
+      [&folder, view = kj::mv(view), copy = kj::mv(copy)](Result<bool> done) mutable -> kj::Promise<Status> {
+        if (!done.ok()) return Status(done.error());
+        if (!*done) return runCopy(folder, kj::mv(view), kj::mv(copy));
+        return okStatus();
+      });
 }
 
 }  // namespace
@@ -181,28 +200,26 @@ kj::Promise<void> FileStoreServer::create(CreateContext context) {
                           ": this connection has " + std::to_string(scope->uploadsLimit) +
                               " uploads open, which is the limit; finish some first"));
   }
-  Creation creation{*target, {}, {}, !folder.committer->hasPending(scope)};
+  Creation creation{*target, {}, {}, !view->hasPending(*scope)};
   if (options.getResumeKey().size() > 0) {
-    creation.resumeName = Staging::resumeNameOf(access->grant().id, target->path, rpc::asView(options.getResumeKey()));
+    creation.resumeName = Staging::resumeNameOf(access->grant().id, joinPath(view->top(), target->path),
+                                                rpc::asView(options.getResumeKey()));
   }
   if (options.getExpectedSize().isKnown()) creation.expectedSize = options.getExpectedSize().getKnown();
   context.releaseParams();
 
   UploadSlot slot(kj::addRef(*access));
-  return folder
-      .run([creation = std::move(creation), &folder = folder]() {
-        return creation.begin(*folder.root, *folder.staging);
-      })
+  return folder.run([creation = std::move(creation), view = view]() { return creation.begin(*view); })
       .then([&folder = folder, scope = kj::addRef(*scope)](Content content) mutable {
         auto& connection = *scope;
         return takeUp(folder, connection, kj::mv(content)).attach(kj::mv(scope));
       })
-      .then([&folder = folder, answerError, context, target = std::move(*target),
+      .then([&folder = folder, view = view, answerError, context, target = std::move(*target),
              slot = kj::mv(slot)](Content content) mutable {
         if (!content.ok()) return answerError(context, content.error());
         auto results = context.getResults();
         results.setOffset((*content)->size());
-        results.setUpload(kj::heap<UploadServer>(folder, kj::mv(slot), std::move(target), std::move(*content)));
+        results.setUpload(kj::heap<UploadServer>(folder, view, kj::mv(slot), std::move(target), std::move(*content)));
       });
 }
 
@@ -219,24 +236,24 @@ kj::Promise<void> FileStoreServer::put(PutContext context) {
                                      " bytes; use an upload"));
   }
   // The place in the order is taken now; staging goes on beside that of others.
-  auto ticket = folder.committer->takeTicket(scope);
+  auto ticket = view->takeTicket(*scope);
   auto content = textOf(params.getContent());
   context.releaseParams();
   return folder
-      .run([&folder = folder, target = *target, content = std::move(content), check = std::move(*check),
+      .run([view = view, target = *target, content = std::move(content), check = std::move(*check),
             client = scope->client]() -> Result<StagedPut> {
-        auto run = folder.runOf(target.run, client);
+        auto run = view->runOf(target.run, client);
         if (!run.ok()) return run.error();
-        auto file = stageWhole(*folder.staging, target.path, target.attributes, content, check);
+        auto file = stageWhole(view->staging(), target.path, target.attributes, content, check);
         if (!file.ok()) return file.error();
         return StagedPut{std::move(*file), std::move(*run)};
       })
-      .then([&folder = folder, target = std::move(*target),
+      .then([view = view, target = std::move(*target),
              ticket = kj::mv(ticket)](Result<StagedPut> put) mutable -> kj::Promise<Result<Entry>> {
         if (!put.ok()) return Result<Entry>(put.error());
         PlaceFile options{target.path, target.expectation, target.attributes, target.makeParents, false};
-        return folder.submit(kj::mv(ticket), makePlaceFile(std::move(put->file), std::move(options)),
-                             std::move(put->run));
+        return view->submit(kj::mv(ticket), makePlaceFile(std::move(put->file), std::move(options)),
+                            std::move(put->run));
       })
       .then([context](Result<Entry> entry) mutable { answerEntry(context.getResults(), entry); });
 }
@@ -246,7 +263,7 @@ kj::Promise<void> FileStoreServer::makeDirectory(MakeDirectoryContext context) {
   auto attributes = rpc::read(params.getAttributes());
   if (!attributes.ok()) return fail(context, attributes.error());
   auto mutation = makeMakeDirectory(textOf(params.getPath()), *attributes, params.getParents());
-  return mutate(folder, *scope, context, std::move(mutation));
+  return mutate(*view, *scope, context, std::move(mutation));
 }
 
 kj::Promise<void> FileStoreServer::symlink(SymlinkContext context) {
@@ -255,7 +272,7 @@ kj::Promise<void> FileStoreServer::symlink(SymlinkContext context) {
   if (!attributes.ok()) return fail(context, attributes.error());
   auto mutation = makeSymlink({textOf(params.getPath()), textOf(params.getTarget()), rpc::read(params.getExpectation()),
                                *attributes, params.getMakeParents()});
-  return mutate(folder, *scope, context, std::move(mutation));
+  return mutate(*view, *scope, context, std::move(mutation));
 }
 
 kj::Promise<void> FileStoreServer::setMetadata(SetMetadataContext context) {
@@ -263,14 +280,14 @@ kj::Promise<void> FileStoreServer::setMetadata(SetMetadataContext context) {
   auto attributes = rpc::read(params.getAttributes());
   if (!attributes.ok()) return fail(context, attributes.error());
   auto mutation = makeSetMetadata(textOf(params.getPath()), *attributes, rpc::read(params.getExpectation()));
-  return mutate(folder, *scope, context, std::move(mutation));
+  return mutate(*view, *scope, context, std::move(mutation));
 }
 
 kj::Promise<void> FileStoreServer::rename(RenameContext context) {
   auto params = context.getParams();
   auto mutation = makeRename({textOf(params.getFrom()), textOf(params.getTo()), rpc::read(params.getFromExpectation()),
                               rpc::read(params.getToExpectation()), params.getMakeParents()});
-  return mutate(folder, *scope, context, std::move(mutation));
+  return mutate(*view, *scope, context, std::move(mutation));
 }
 
 kj::Promise<void> FileStoreServer::copy(CopyContext context) {
@@ -280,14 +297,14 @@ kj::Promise<void> FileStoreServer::copy(CopyContext context) {
   CopyOptions options{textOf(params.getFrom()), textOf(params.getTo()), rpc::read(params.getFromExpectation()),
                       rpc::read(params.getToExpectation()), params.getMakeParents()};
   context.releaseParams();
-  auto copy = std::make_shared<TreeCopy>(*folder.root, *folder.staging, folder.committer->disk(), std::move(options));
-  auto ticket = folder.committer->takeTicket(scope);
+  auto copy = std::make_shared<TreeCopy>(view->root(), view->staging(), view->disk(), std::move(options));
+  auto ticket = view->takeTicket(*scope);
   // What is copied is what the calls before this one have left.
-  auto turn = folder.committer->turnOf(ticket);
-  return turn.then([&folder = folder, copy]() { return runCopy(folder, copy); })
-      .then([&folder = folder, copy, ticket = kj::mv(ticket)](Status status) mutable -> kj::Promise<Result<Entry>> {
+  auto turn = view->turnOf(ticket);
+  return turn.then([&folder = folder, view = view, copy]() { return runCopy(folder, view, copy); })
+      .then([view = view, copy, ticket = kj::mv(ticket)](Status status) mutable -> kj::Promise<Result<Entry>> {
         if (!status.ok()) return Result<Entry>(status.error());
-        return folder.committer->submit(kj::mv(ticket), makePlaceCopy(kj::mv(copy)));
+        return view->submit(kj::mv(ticket), makePlaceCopy(kj::mv(copy)));
       })
       .then([context](Result<Entry> entry) mutable { answerEntry(context.getResults(), entry); });
 }
@@ -295,7 +312,7 @@ kj::Promise<void> FileStoreServer::copy(CopyContext context) {
 kj::Promise<void> FileStoreServer::remove(RemoveContext context) {
   auto params = context.getParams();
   auto mutation = makeRemove(textOf(params.getPath()), params.getRecursive(), rpc::read(params.getExpectation()));
-  return mutate(folder, *scope, context, std::move(mutation));
+  return mutate(*view, *scope, context, std::move(mutation));
 }
 
 }  // namespace capstan::server::files

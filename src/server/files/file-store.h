@@ -3,6 +3,7 @@
 #pragma once
 
 #include <capstan/server/files/folder-state.h>
+#include <capstan/server/files/view.h>
 
 namespace capstan::server::files {
 
@@ -12,13 +13,14 @@ Error shuttingDownError();
 // What long work answers whose connection has ended; nobody hears it.
 Error connectionGoneError();
 
-// Belongs to its connection's loop. Holds no state of its own but the scope: everything else is FolderState's, which
-// outlives it.
+// Belongs to its connection's loop. Holds no state of its own but the scope and its view of the folder: everything else
+// is FolderState's, which outlives it.
 class FileStoreServer final : public Guarded<schema::FileStore> {
  public:
   FileStoreServer(FolderState& folder, kj::Own<Access> access);
 
   Access& granted() { return *access; }
+  const View& seen() const { return *view; }
 
  protected:
   kj::Promise<void> stat(StatContext context) override;
@@ -39,10 +41,13 @@ class FileStoreServer final : public Guarded<schema::FileStore> {
   kj::Promise<void> trash(TrashContext context) override;
 
   kj::Promise<void> watch(WatchContext context) override;  // watch.cpp
+  kj::Promise<void> subtree(SubtreeContext context) override;
+  kj::Promise<void> share(ShareContext context) override;  // file-store-share.cpp
 
  private:
   FolderState& folder;
   ConnectionScope* const scope;  // kept alive by `access`
+  const std::shared_ptr<const View> view;
 };
 
 }  // namespace capstan::server::files

@@ -85,8 +85,13 @@ bool isInPageCache(const OpenFile& file, uint64_t offset, size_t size) {
 
 }  // namespace
 
-FileServer::FileServer(FolderState& folder, std::shared_ptr<const OpenFile> file, OpenSlot slotParam)
-    : Guarded(kj::addRef(slotParam.access())), folder(folder), file(std::move(file)), slot(kj::mv(slotParam)) {}
+FileServer::FileServer(FolderState& folder, std::shared_ptr<const View> view, std::shared_ptr<const OpenFile> file,
+                       OpenSlot slotParam)
+    : Guarded(kj::addRef(slotParam.access())),
+      folder(folder),
+      view(std::move(view)),
+      file(std::move(file)),
+      slot(kj::mv(slotParam)) {}
 
 kj::Promise<void> FileServer::stat(StatContext context) {
   context.releaseParams();

@@ -6,6 +6,7 @@
 #include <capstan/schema/files.capnp.h>
 #include <capstan/server/files/folder-state.h>
 #include <capstan/server/files/open-file.h>
+#include <capstan/server/files/view.h>
 
 namespace capstan::server::files {
 
@@ -13,9 +14,12 @@ namespace capstan::server::files {
 class FileServer final : public Guarded<schema::File> {
  public:
   // `folder` must outlive it.
-  FileServer(FolderState& folder, std::shared_ptr<const OpenFile> file, OpenSlot slot);
+  FileServer(FolderState& folder, std::shared_ptr<const View> view, std::shared_ptr<const OpenFile> file,
+             OpenSlot slot);
 
   const std::shared_ptr<const OpenFile>& opened() const { return file; }
+  // Of the tree that it was opened in.
+  const std::string& top() const { return view->top(); }
   bool isUsable() const { return !access->lease->ended(); }
 
  protected:
@@ -27,6 +31,7 @@ class FileServer final : public Guarded<schema::File> {
 
  private:
   FolderState& folder;
+  const std::shared_ptr<const View> view;
   const std::shared_ptr<const OpenFile> file;
   OpenSlot slot;
 

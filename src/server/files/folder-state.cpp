@@ -11,6 +11,7 @@
 #include <capstan/server/files/file.h>
 #include <capstan/server/files/listing.h>
 #include <capstan/server/files/noticing.h>
+#include <capstan/server/files/view.h>
 #include <capstan/storage/committer.h>
 #include <capstan/storage/mutation.h>
 #include <capstan/storage/run.h>
@@ -24,6 +25,7 @@ FolderState::FolderState(FolderOptions options, BlockingPool& pool, std::unique_
       cache(std::make_unique<Cache>(this->options.cacheBytes, this->options.cachePolicy)),
       listings(std::make_unique<Listings>(*servedTree->root, *cache)),
       tree(std::move(servedTree)),
+      quotas(std::make_unique<Quotas>(*tree->root)),
       root(tree->root.get()),
       staging(tree->staging.get()),
       trash(tree->trash.get()),
@@ -48,10 +50,11 @@ schema::FileStore::Client FolderState::newFileStore(kj::Own<Access> access) {
   return stores.add(kj::heap<FileStoreServer>(*this, kj::mv(access)));
 }
 
-Result<HeldFile> FolderState::hold(std::string path) {
-  auto file = openFile(*root, std::move(path));
+Result<HeldFile> FolderState::hold(std::string path, const std::string& top) {
+  auto view = View::of(*this, top);
+  auto file = openFile(view->root(), std::move(path));
   if (!file.ok()) return file.error();
-  return HeldFile{(*file)->fd, *file, (*file)->path};
+  return HeldFile{(*file)->fd, *file, (*file)->path, top};
 }
 
 Result<Version> FolderState::versionOf(const HeldFile& file) {
@@ -66,7 +69,7 @@ kj::Promise<kj::Maybe<HeldFile>> FolderState::localFile(ConnectionScope& scope, 
       auto& file = kj::downcast<FileServer>(*found);
       if (!file.isUsable()) return nullptr;
       auto& opened = file.opened();
-      return HeldFile{opened->fd, opened, opened->path};
+      return HeldFile{opened->fd, opened, opened->path, file.top()};
     }
     return nullptr;
   });
@@ -83,26 +86,25 @@ kj::Promise<kj::Maybe<kj::Own<Access>>> FolderState::localTree(ConnectionScope& 
       });
 }
 
+kj::Promise<void> FolderState::whenApplied() {
+  auto wait = [this]() {
+    committer->waitForApply();
+    return okStatus();
+  };
+  // That the queue is full is no reason not to wait: it is one mutation's time. `this` outlives the promise.
+  return run(wait).then([this](Status waited) {
+    if (!waited.ok()) committer->waitForApply();
+  });
+}
+
+uint64_t FolderState::storedBelow(const std::string& path) const { return quotas->stored(path); }
+
 FolderFigures FolderState::figures() const {
   auto commits = committer->figures();
   FolderFigures figures{commits.commits, commits.flushes, commits.pending, trash->bytes(), cache->figures(), {}};
   auto means = noticing->means();
   figures.watch = {means.method, means.interval, means.partly};
   return figures;
-}
-
-Result<std::shared_ptr<Run>> FolderState::runOf(const std::string& id, const std::string& client) {
-  if (id.empty()) return std::shared_ptr<Run>();
-  return trash->begin(id, {}, client);
-}
-
-kj::Promise<Result<Entry>> FolderState::submit(Committer::Ticket ticket, std::unique_ptr<Mutation> mutation,
-                                               std::shared_ptr<Run> run) {
-  if (run == nullptr) return committer->submit(kj::mv(ticket), std::move(mutation));
-  std::vector<std::unique_ptr<Mutation>> one;
-  one.push_back(std::move(mutation));
-  return committer->submitAll(kj::mv(ticket), std::move(one), std::move(run))
-      .then([](std::vector<Result<Entry>> results) { return std::move(results[0]); });
 }
 
 Result<Entry> FolderState::entryOf(int fd, std::string_view path) const {

@@ -16,6 +16,7 @@ namespace capstan::server::files {
 class Cache;     // cache.h: hot files' content in memory
 class Listings;  // listing.h: pages of folders, with snapshots of those being listed
 class Noticing;  // noticing.h: what changes, by whomever
+class Quotas;    // quota.h: what shares may hold
 
 // Thread-safe as its parts are. Members are destroyed in reverse order: the tree first, in which the committer ends,
 // and then Staging waits for the jobs that run() started.
@@ -25,10 +26,12 @@ class FolderState final : public ServedFolder {
   ~FolderState() noexcept(false);
 
   schema::FileStore::Client newFileStore(kj::Own<Access> access) override;
-  Result<HeldFile> hold(std::string path) override;
+  Result<HeldFile> hold(std::string path, const std::string& top) override;
   Result<Version> versionOf(const HeldFile& file) override;
   kj::Promise<kj::Maybe<HeldFile>> localFile(ConnectionScope& scope, schema::File::Client file) override;
   kj::Promise<kj::Maybe<kj::Own<Access>>> localTree(ConnectionScope& scope, schema::FileStore::Client store) override;
+  kj::Promise<void> whenApplied() override;
+  uint64_t storedBelow(const std::string& path) const override;
   FolderFigures figures() const override;
 
   // pool.run() for a job that uses this object: it is not destroyed before the job has ended, also when nobody waits
@@ -37,12 +40,6 @@ class FolderState final : public ServedFolder {
   auto run(Func&& job) {
     return pool.run([hold = staging->hold(), job = std::forward<Func>(job)]() mutable { return job(); });
   }
-
-  // The run with this id, null for an empty one. May block.
-  Result<std::shared_ptr<Run>> runOf(const std::string& id, const std::string& client);
-  // Carries out one mutation as a part of the run, if there is one.
-  kj::Promise<Result<Entry>> submit(Committer::Ticket ticket, std::unique_ptr<Mutation> mutation,
-                                    std::shared_ptr<Run> run);
 
   // What `fd` (of any kind, O_PATH too) holds, as the entry at `path`: with `cached`, and a symlink's target. Errors
   // name the path. May block.
@@ -54,7 +51,8 @@ class FolderState final : public ServedFolder {
   std::unique_ptr<Listings> listings;
   std::unique_ptr<Noticing> noticing;  // told by the committer
   const std::unique_ptr<storage::Tree> tree;
-  // Its parts.
+  const std::unique_ptr<Quotas> quotas;
+  // The tree's parts. What is done for a capability goes through its View (view.h), and never uses these.
   Root* const root;
   Staging* const staging;
   Trash* const trash;

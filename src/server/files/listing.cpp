@@ -205,7 +205,7 @@ Result<ListCursor> ListCursor::decode(std::string_view bytes) {
 Listings::Listings(const Root& root, const Cache& cache, size_t memoryLimit)
     : root(root), cache(cache), memoryLimit(memoryLimit) {}
 
-Result<ListPage> Listings::page(const ListRequest& request) {
+Result<ListPage> Listings::page(const Root& tree, std::string_view space, const ListRequest& request) {
   ListCursor cursor;
   if (request.cursor.empty()) {
     cursor.listing = randomBytes(LISTING_BYTES);
@@ -214,14 +214,15 @@ Result<ListPage> Listings::page(const ListRequest& request) {
     if (!decoded.ok()) return decoded.error();
     cursor = std::move(*decoded);
   }
-  Pager pager(root, cache, request, recall(cursor.listing));
+  std::string key = cursor.listing + std::string(space);
+  Pager pager(tree, cache, request, recall(key));
   auto page = pager.run(cursor.last);
   if (!page.ok()) return page;
   if (page->atEnd) {
-    forget(cursor.listing);
+    forget(key);
     page->cursor.clear();
   } else {
-    remember(cursor.listing, pager.standing());
+    remember(key, pager.standing());
     cursor.last = std::move(page->cursor);
     page->cursor = cursor.encode();
   }

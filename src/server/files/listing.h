@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <kj/common.h>
@@ -55,8 +56,11 @@ class Listings {
   Listings(const Root& root, const Cache& cache, size_t memoryLimit = DEFAULT_MEMORY);
   KJ_DISALLOW_COPY(Listings);
 
+  // Of a tree that not everybody may see: what is remembered for a cursor is not found by those with another `space`.
   // Blocks: for the pool.
-  Result<ListPage> page(const ListRequest& request);
+  Result<ListPage> page(const Root& tree, std::string_view space, const ListRequest& request);
+  // Of the whole folder.
+  Result<ListPage> page(const ListRequest& request) { return page(root, {}, request); }
 
   // Names in memory now, in bytes.
   size_t memory() const;

@@ -59,11 +59,11 @@ struct Undo {
   std::vector<std::unique_ptr<Mutation>> steps;
 };
 
-Result<Undo> prepareUndo(Trash& trash, const std::string& run, const std::string& client) {
+Result<Undo> prepareUndo(const View& view, const std::string& run, const std::string& client) {
   std::string label = "undo of " + toHex(run).substr(0, 8);
-  auto under = trash.begin({}, label, client);
+  auto under = view.begin({}, label, client);
   if (!under.ok()) return under.error();
-  auto steps = trash.undo(run, *under);
+  auto steps = view.undo(run, *under);
   if (!steps.ok()) return steps.error();
   return Undo{std::move(*under), std::move(*steps)};
 }
@@ -85,15 +85,15 @@ void answerUndo(Results&& answer, const std::string& under, const std::vector<Re
 
 }  // namespace
 
-TrashServer::TrashServer(FolderState& folder, kj::Own<Access> accessParam)
-    : Guarded(kj::mv(accessParam)), folder(folder), scope(&access->connection()) {}
+TrashServer::TrashServer(FolderState& folder, std::shared_ptr<const View> view, kj::Own<Access> accessParam)
+    : Guarded(kj::mv(accessParam)), folder(folder), view(std::move(view)), scope(&access->connection()) {}
 
 kj::Promise<void> TrashServer::runs(RunsContext context) {
   auto params = context.getParams();
   std::string before = textOf(params.getBefore());
   size_t max = params.getMaxRuns() == 0 ? MAX_RUNS : std::min(params.getMaxRuns(), MAX_RUNS);
   context.releaseParams();
-  return folder.run([&trash = *folder.trash]() { return trash.runs(); })
+  return folder.run([view = view]() { return view->runs(); })
       .then([context, before, max](Result<std::vector<RunInfo>> all) mutable {
         auto results = context.getResults();
         if (!all.ok()) return rpc::setError(results.initOutcome(), all.error());
@@ -112,7 +112,7 @@ kj::Promise<void> TrashServer::list(ListContext context) {
   std::string run = textOf(params.getRun()), path = textOf(params.getPath()), cursor = textOf(params.getCursor());
   size_t max = params.getMaxEntries() == 0 ? MAX_LIST_ENTRIES : std::min(params.getMaxEntries(), MAX_LIST_ENTRIES);
   context.releaseParams();
-  return folder.run([&trash = *folder.trash, run, path, cursor, max]() { return trash.list(run, path, cursor, max); })
+  return folder.run([view = view, run, path, cursor, max]() { return view->listTrash(run, path, cursor, max); })
       .then([context](Result<Trash::Page> page) mutable {
         auto results = context.getResults();
         if (!page.ok()) return rpc::setError(results.initOutcome(), page.error());
@@ -133,12 +133,12 @@ kj::Promise<void> TrashServer::restore(RestoreContext context) {
   std::string run = textOf(params.getRun()), path = textOf(params.getPath());
   std::string to = params.hasTo() && params.getTo().size() > 0 ? textOf(params.getTo()) : path;
   context.releaseParams();
-  auto ticket = folder.committer->takeTicket(scope);
-  return folder.run([&trash = *folder.trash, run, path, to]() { return trash.restore(run, path, to); })
-      .then([&folder = folder, ticket = kj::mv(ticket)](
+  auto ticket = view->takeTicket(*scope);
+  return folder.run([view = view, run, path, to]() { return view->restore(run, path, to); })
+      .then([view = view, ticket = kj::mv(ticket)](
                 Result<std::unique_ptr<Mutation>> mutation) mutable -> kj::Promise<Result<Entry>> {
         if (!mutation.ok()) return Result<Entry>(mutation.error());
-        return folder.committer->submit(kj::mv(ticket), std::move(*mutation));
+        return view->submit(kj::mv(ticket), std::move(*mutation));
       })
       .then([context](Result<Entry> entry) mutable {
         auto results = context.getResults();
@@ -151,12 +151,12 @@ kj::Promise<void> TrashServer::undo(UndoContext context) {
   if (scope->shuttingDown) return fail(context, shuttingDownError());
   std::string run = textOf(context.getParams().getRun());
   context.releaseParams();
-  auto ticket = folder.committer->takeTicket(scope);
-  return folder.run([&trash = *folder.trash, run, client = scope->client]() { return prepareUndo(trash, run, client); })
-      .then([&folder = folder, context, ticket = kj::mv(ticket)](Result<Undo> undo) mutable -> kj::Promise<void> {
+  auto ticket = view->takeTicket(*scope);
+  return folder.run([view = view, run, client = scope->client]() { return prepareUndo(*view, run, client); })
+      .then([view = view, context, ticket = kj::mv(ticket)](Result<Undo> undo) mutable -> kj::Promise<void> {
         if (!undo.ok()) return fail(context, undo.error());
         auto under = undo->under->id();
-        return folder.committer->submitAll(kj::mv(ticket), std::move(undo->steps), std::move(undo->under))
+        return view->submitAll(kj::mv(ticket), std::move(undo->steps), std::move(undo->under))
             .then([context, under](std::vector<Result<Entry>> results) mutable {
               answerUndo(context.getResults(), under, results);
             });
@@ -165,7 +165,7 @@ kj::Promise<void> TrashServer::undo(UndoContext context) {
 
 kj::Promise<void> TrashServer::empty(EmptyContext context) {
   uint64_t olderThan = context.getParams().getOlderThan();
-  return folder.run([&trash = *folder.trash, olderThan]() { return trash.empty(olderThan); })
+  return folder.run([view = view, olderThan]() { return view->emptyTrash(olderThan); })
       .then([context](Result<uint64_t> freed) mutable {
         auto results = context.getResults();
         if (!freed.ok()) return rpc::setError(results.initOutcome(), freed.error());

@@ -2,13 +2,14 @@
 #pragma once
 
 #include <capstan/server/files/folder-state.h>
+#include <capstan/server/files/view.h>
 
 namespace capstan::server::files {
 
 // Belongs to its connection's loop. The folder must outlive it.
 class TrashServer final : public Guarded<schema::Trash> {
  public:
-  TrashServer(FolderState& folder, kj::Own<Access> access);
+  TrashServer(FolderState& folder, std::shared_ptr<const View> view, kj::Own<Access> access);
 
  protected:
   kj::Promise<void> runs(RunsContext context) override;
@@ -19,6 +20,7 @@ class TrashServer final : public Guarded<schema::Trash> {
 
  private:
   FolderState& folder;
+  const std::shared_ptr<const View> view;
   ConnectionScope* const scope;  // kept alive by `access`
 };
 

@@ -18,10 +18,11 @@ UploadSlot::~UploadSlot() {
   if (connection().totals != nullptr) --connection().totals->uploads;
 }
 
-UploadServer::UploadServer(FolderState& folder, UploadSlot slotParam, UploadTarget target,
-                           std::shared_ptr<StagedContent> content)
+UploadServer::UploadServer(FolderState& folder, std::shared_ptr<const View> view, UploadSlot slotParam,
+                           UploadTarget target, std::shared_ptr<StagedContent> content)
     : Guarded(kj::addRef(slotParam.access())),
       folder(folder),
+      view(std::move(view)),
       slot(kj::mv(slotParam)),
       target(std::move(target)),
       content(std::move(content)),
@@ -117,7 +118,7 @@ kj::Promise<void> UploadServer::commit(CommitContext context) {
   if (!check.ok()) return answerError(check.error());
   context.releaseParams();
   state = State::COMMITTING;
-  return store(folder.committer->takeTicket(&slot.connection()), std::move(*check))
+  return store(view->takeTicket(slot.connection()), std::move(*check))
       .then([this, context](Result<Entry> entry) mutable {
         if (entry.ok()) {
           state = State::COMMITTED;
@@ -149,16 +150,16 @@ kj::Promise<Result<Entry>> UploadServer::store(Committer::Ticket ticket, Content
         if (!sealed.ok()) return Result<Entry>(sealed.error());
         PlaceFile options{target.path, target.expectation, target.attributes, target.makeParents, sealed->flushed};
         auto mutation = makePlaceFile(content->stagedFile(), std::move(options));
-        return folder.submit(kj::mv(ticket), std::move(mutation), std::move(sealed->run));
+        return view->submit(kj::mv(ticket), std::move(mutation), std::move(sealed->run));
       });
 }
 
 kj::Promise<Result<UploadServer::Sealed>> UploadServer::seal() {
   return folder.run(
-      [content = content, target = target, &folder = folder, client = slot.connection().client]() -> Result<Sealed> {
-        auto run = folder.runOf(target.run, client);
+      [content = content, target = target, view = view, client = slot.connection().client]() -> Result<Sealed> {
+        auto run = view->runOf(target.run, client);
         if (!run.ok()) return run.error();
-        auto flushed = content->seal(target.attributes, folder.committer->disk());
+        auto flushed = content->seal(target.attributes, view->disk());
         if (!flushed.ok()) return flushed.error();
         return Sealed{*flushed, std::move(*run)};
       });

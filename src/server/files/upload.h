@@ -4,6 +4,7 @@
 
 #include <capstan/server/files/folder-state.h>
 #include <capstan/server/files/piece-queue.h>
+#include <capstan/server/files/view.h>
 #include <capstan/storage/committer.h>
 #include <capstan/storage/staged-content.h>
 
@@ -36,7 +37,8 @@ struct UploadTarget {
 // Belongs to its connection's loop. The folder must outlive it.
 class UploadServer final : public Guarded<schema::Upload> {
  public:
-  UploadServer(FolderState& folder, UploadSlot slot, UploadTarget target, std::shared_ptr<StagedContent> content);
+  UploadServer(FolderState& folder, std::shared_ptr<const View> view, UploadSlot slot, UploadTarget target,
+               std::shared_ptr<StagedContent> content);
   ~UploadServer() noexcept(false);
 
   // Once a method has thrown that is declared `-> stream`, the library lets every later call on the object throw the
@@ -70,6 +72,7 @@ class UploadServer final : public Guarded<schema::Upload> {
 
   // constant after construction
   FolderState& folder;
+  const std::shared_ptr<const View> view;
   UploadSlot slot;
   const UploadTarget target;
   const std::shared_ptr<StagedContent> content;

@@ -20,10 +20,10 @@ constexpr uint64_t MAX_INTERVAL = 3600'000'000'000;
 
 class TreeLookup final : public Lookup {
  public:
-  explicit TreeLookup(const FolderState& folder) : folder(folder) {}
+  TreeLookup(const FolderState& folder, const View& view) : folder(folder), view(view) {}
 
   std::optional<Entry> entryAt(const std::string& path) override {
-    auto fd = folder.root->open(path, O_PATH | O_NOFOLLOW, Follow::NO);
+    auto fd = view.root().open(path, O_PATH | O_NOFOLLOW, Follow::NO);
     if (fd.ok()) {
       auto entry = folder.entryOf(*fd, path);
       if (entry.ok()) return std::move(*entry);
@@ -38,6 +38,7 @@ class TreeLookup final : public Lookup {
 
  private:
   const FolderState& folder;
+  const View& view;
 };
 
 void write(schema::WatchMeans::Builder to, const Noticing::Means& means) {
@@ -70,7 +71,7 @@ kj::Promise<void> FileStoreServer::watch(WatchContext context) {
   auto interval = std::min<uint64_t>(options.getMinimumInterval(), MAX_INTERVAL);
   WatchSettings settings{std::string(rpc::asView(options.getPath())), int64_t(interval) * kj::NANOSECONDS};
   Status valid = validatePath(settings.path);
-  if (valid.ok() && isReserved(settings.path)) {
+  if (valid.ok() && view->root().reserves(settings.path)) {
     valid = errorAt(ErrorCode::NOT_FOUND, settings.path, "there is no file or folder ");
   }
   if (valid.ok() && scope->shuttingDown) valid = shuttingDownError();
@@ -88,24 +89,26 @@ kj::Promise<void> FileStoreServer::watch(WatchContext context) {
   auto watcher = params.getWatcher();
   WatchSlot slot(kj::addRef(*access), *folder.noticing);
   context.releaseParams();
-  return folder.noticing->catchUps.join(folder).then([&folder = folder, refuse, context, since = std::move(since),
-                                                      watcher = kj::mv(watcher), settings = std::move(settings),
-                                                      slot = kj::mv(slot)](Result<uint64_t> end) mutable {
-    if (!end.ok()) return refuse(context, end.error());
-    auto& journal = folder.noticing->journal;
-    std::optional<uint64_t> position = since.empty() ? *end : journal.numberOf(since);
-    auto results = context.getResults();
-    results.setCursor(rpc::asData(journal.cursorOf(position.value_or(*end))));
-    write(results.initMeans(), folder.noticing->means());
-    results.setSubscription(
-        kj::heap<SubscriptionServer>(folder, kj::mv(slot), kj::mv(watcher), std::move(settings), position));
-  });
+  return folder.noticing->catchUps.join(folder).then(
+      [&folder = folder, view = view, refuse, context, since = std::move(since), watcher = kj::mv(watcher),
+       settings = std::move(settings), slot = kj::mv(slot)](Result<uint64_t> end) mutable {
+        if (!end.ok()) return refuse(context, end.error());
+        auto& journal = folder.noticing->journal;
+        std::optional<uint64_t> position = since.empty() ? *end : journal.numberOf(since);
+        auto results = context.getResults();
+        results.setCursor(rpc::asData(journal.cursorOf(position.value_or(*end))));
+        write(results.initMeans(), folder.noticing->means());
+        results.setSubscription(
+            kj::heap<SubscriptionServer>(folder, view, kj::mv(slot), kj::mv(watcher), std::move(settings), position));
+      });
 }
 
-SubscriptionServer::SubscriptionServer(FolderState& folder, WatchSlot slotParam, schema::Watcher::Client watcherParam,
-                                       WatchSettings settings, std::optional<uint64_t> from)
+SubscriptionServer::SubscriptionServer(FolderState& folder, std::shared_ptr<const View> view, WatchSlot slotParam,
+                                       schema::Watcher::Client watcherParam, WatchSettings settings,
+                                       std::optional<uint64_t> from)
     : Guarded(kj::addRef(slotParam.access())),
       folder(folder),
+      view(std::move(view)),
       slot(kj::mv(slotParam)),
       watcher(kj::mv(watcherParam)),
       settings(std::move(settings)),
@@ -149,14 +152,14 @@ kj::Promise<void> SubscriptionServer::tell() {
   overflow = overflow || page.overflow;
   Coalescing coalescing;
   for (auto& change : page.changes) {
-    auto mine = narrowed(std::move(change), settings.path);
+    auto mine = view->see(std::move(change), settings.path);
     if (mine) coalescing.add(*mine);
   }
   auto changes = coalescing.take();
   if (changes.empty() && !overflow) return told(position);
   return folder
-      .run([&folder = folder, changes = std::move(changes)]() mutable {
-        TreeLookup lookup(folder);
+      .run([&folder = folder, view = view, changes = std::move(changes)]() mutable {
+        TreeLookup lookup(folder, *view);
         return Result<std::vector<FilledNotice>>(fillIn(std::move(changes), lookup));
       })
       .then([this](Result<std::vector<FilledNotice>> notices) -> kj::Promise<void> {

@@ -12,6 +12,7 @@
 #include <capstan/server/files/folder-state.h>
 #include <capstan/server/files/notices.h>
 #include <capstan/server/files/noticing.h>
+#include <capstan/server/files/view.h>
 
 namespace capstan::server::files {
 
@@ -38,8 +39,8 @@ class WatchSlot {
 class SubscriptionServer final : public Guarded<schema::Subscription> {
  public:
   // From `position` in the journal; nothing: of a time that is not known any more.
-  SubscriptionServer(FolderState& folder, WatchSlot slot, schema::Watcher::Client watcher, WatchSettings settings,
-                     std::optional<uint64_t> position);
+  SubscriptionServer(FolderState& folder, std::shared_ptr<const View> view, WatchSlot slot,
+                     schema::Watcher::Client watcher, WatchSettings settings, std::optional<uint64_t> position);
 
  protected:
   kj::Promise<void> flush(FlushContext context) override;
@@ -60,6 +61,7 @@ class SubscriptionServer final : public Guarded<schema::Subscription> {
   void fail(kj::Exception&& exception);
 
   FolderState& folder;
+  const std::shared_ptr<const View> view;
   kj::Maybe<WatchSlot> slot;  // null once it has ended
   kj::Maybe<schema::Watcher::Client> watcher;
   const WatchSettings settings;

@@ -89,9 +89,9 @@ class FailingFolder final : public files::ServedFolder {
   FailingFolder(files::ServedFolder& inner, int failures) : inner(inner), failures(failures) {}
   std::atomic<int> asked{0};
 
-  Result<files::HeldFile> hold(std::string path) override {
+  Result<files::HeldFile> hold(std::string path, const std::string& top) override {
     if (asked++ < failures) return Error{ErrorCode::OVERLOADED, "too many open files", path};
-    return inner.hold(std::move(path));
+    return inner.hold(std::move(path), top);
   }
   schema::FileStore::Client newFileStore(kj::Own<Access> access) override {
     return inner.newFileStore(kj::mv(access));
