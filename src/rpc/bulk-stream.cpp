@@ -8,14 +8,14 @@ namespace capstan::rpc {
 
 namespace {
 
-constexpr size_t SMALLEST_BLOCK = 4 << 10;
+constexpr size_t SMALLEST_BLOCK = 1 << 10;
 constexpr size_t LARGEST_BLOCK = 256 << 10;
 
 // From here on a write is begun at once, and the next one waits for it.
 constexpr size_t MOST_PENDING = 256 << 10;
 
 // More capacity than this is given back when nothing waits any more.
-constexpr size_t KEPT_CAPACITY = 8 << 10;
+constexpr size_t KEPT_CAPACITY = 2 << 10;
 
 }  // namespace
 

@@ -130,7 +130,7 @@ TEST_F(BulkStreamTest, ReadsInLargeBlocksWhenMuchComesAndSmallOnesWhenLittleDoes
   wire.incoming = "little";
   read(1, 100);
   EXPECT_EQ(read(1, 100), "") << "the end";
-  EXPECT_EQ(wire.readSizes.back(), 4u << 10);
+  EXPECT_EQ(wire.readSizes.back(), 1u << 10);
 }
 
 TEST_F(BulkStreamTest, WaitsForAsMuchAsIsWanted) {

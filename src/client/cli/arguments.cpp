@@ -53,8 +53,10 @@ size_t commandPosition(const std::vector<std::string>& words) {
 }
 
 void addGlobalFlags(OptionTable& table, GlobalFlags& flags) {
-  table.text("--server", flags.server, "ADDR", "HOST:PORT, unix:PATH or the name of a remote from the configuration");
+  table.text("--server", flags.server, "ADDR",
+             "HOST:PORT, unix:PATH, @INVITE or the name of a remote from the configuration");
   table.text("--token-file", flags.tokenFile, "FILE", "the file that holds the token");
+  table.flag("--insecure", flags.insecure, "speak without TLS, also over a network; serve: take such connections");
   table.flag("--json", flags.json, "print JSON");
   table.flag("-q,--quiet", flags.quiet, "say nothing but results and errors");
   table.flag("-v,--verbose", flags.verbose, "say more");

@@ -27,6 +27,7 @@ class Context;
 struct GlobalFlags {
   std::optional<std::string> server;
   std::optional<std::string> tokenFile;
+  bool insecure = false;            // no TLS
   std::optional<uint64_t> timeout;  // nanoseconds, for the whole command
   bool json = false;
   bool quiet = false;

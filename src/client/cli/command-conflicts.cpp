@@ -78,8 +78,7 @@ kj::Promise<int> explain(Context& context, const sync::State::Pair& pair, const 
   if (!wanted.ok()) return context.usage(wanted.error().message);
   wanted->local = pair.local;
   wanted->remote = pair.remote;
-  wanted->server.address = context.choice().address;
-  wanted->server.token = context.choice().token;
+  wanted->server = clientOptionsOf(context.choice());
   wanted->server.name = "capstan explain";
   wanted->server.retryFor = 0;
   wanted->watch = false;

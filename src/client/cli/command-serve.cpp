@@ -28,7 +28,7 @@ namespace capstan::cli {
 namespace {
 
 constexpr uint64_t MAX_THREADS = 256;
-constexpr int ENDING_SIGNALS[] = {SIGTERM, SIGINT, SIGHUP};
+constexpr int ENDING_SIGNALS[] = {SIGTERM, SIGINT};
 
 // `otherwise`: whether those that nobody has asked for are wanted where none is written.
 Result<std::vector<rpc::Address>> addressesToListenOn(const std::vector<std::string>& written, bool otherwise) {
@@ -87,6 +87,19 @@ kj::Promise<siginfo_t> whenSignalled(kj::UnixEventPort& port) {
   kj::Promise<siginfo_t> any = kj::NEVER_DONE;
   for (int each : ENDING_SIGNALS) any = any.exclusiveJoin(port.onSignal(each));
   return any;
+}
+
+bool hasTerminal() { return isatty(STDERR_FILENO) || isatty(STDIN_FILENO); }
+
+// To a server in the background SIGHUP says that there is a new certificate; to one in a terminal mostly that the
+// terminal is closed. Resolves in that case.
+kj::Promise<siginfo_t> whenHungUp(server::Server& server, kj::UnixEventPort& port, bool hadTerminal) {
+  return port.onSignal(SIGHUP).then([&server, &port, hadTerminal](siginfo_t&& info) -> kj::Promise<siginfo_t> {
+    if (hadTerminal && !hasTerminal()) return kj::mv(info);
+    // What went wrong is in the log.
+    [[maybe_unused]] bool isNew = server.reloadTls().ok();
+    return whenHungUp(server, port, hadTerminal);
+  });
 }
 
 // Tells systemd's watchdog that the server is alive, for as long as all its loops take their turns.
@@ -149,6 +162,11 @@ Result<server::ServerOptions> translated(const ServeOptions& options) {
   result.listen = std::move(*addresses);
   result.inherited = std::move(*inherited);
   result.authentication = *authentication;
+  if (options.tlsCertificate.has_value() != options.tlsKey.has_value()) {
+    return Error{ErrorCode::INVALID_ARGUMENT, "--tls-cert and --tls-key go together", {}};
+  }
+  result.tlsCertificate = options.tlsCertificate.value_or("");
+  result.tlsKey = options.tlsKey.value_or("");
   result.insecure = options.insecure;
   result.threads = unsigned(std::min<uint64_t>(options.threads.value_or(0), MAX_THREADS));
   result.maxConnections =
@@ -176,6 +194,7 @@ Result<int> run(const ServeOptions& options) {
 
   rpc::setUpMalloc();
   for (int each : ENDING_SIGNALS) kj::UnixEventPort::captureSignal(each);
+  kj::UnixEventPort::captureSignal(SIGHUP);
   signal(SIGPIPE, SIG_IGN);
   auto io = kj::setupAsyncIo();
   auto server = server::Server::start(std::move(*wanted), io.unixEventPort, io.provider->getTimer());
@@ -192,7 +211,9 @@ Result<int> run(const ServeOptions& options) {
         feedWatchdog(**server, io.provider->getTimer(), int64_t(*interval) * kj::NANOSECONDS).eagerlyEvaluate(nullptr);
   }
 
-  auto signal = whenSignalled(io.unixEventPort).wait(io.waitScope);
+  auto signal = whenSignalled(io.unixEventPort)
+                    .exclusiveJoin(whenHungUp(**server, io.unixEventPort, hasTerminal()))
+                    .wait(io.waitScope);
   return drain(**server, ready, io, signal.si_signo);
 }
 

@@ -19,7 +19,9 @@ struct ServeOptions {
   std::optional<uint64_t> cacheBytes;         // --cache SIZE; unset: 64 MiB, 0: none
   std::optional<std::string> cachePolicy;     // --cache-policy fifo|lru
   std::optional<std::string> authentication;  // --auth token|none
-  bool insecure = false;                      // --insecure
+  bool insecure = false;                      // --insecure: TCP without TLS is taken on all addresses
+  std::optional<std::string> tlsCertificate;  // --tls-cert FILE; unset: the server's own
+  std::optional<std::string> tlsKey;          // --tls-key FILE
   std::optional<uint64_t> maxConnections;     // --max-connections N
   std::optional<uint64_t> idleTimeout;        // --idle-timeout DUR, nanoseconds; 0: never
   // Of all commands.
@@ -28,8 +30,9 @@ struct ServeOptions {
   bool verbose = false;  // -v: logs what helps to find a fault, too
 };
 
-// Serves until SIGTERM or SIGINT, blocking, with an event loop of its own and its threads; answers the exit status: 0
-// after a clean end, 130 after SIGINT. Messages and the log go to standard error. To be called on the main thread
+// Serves until SIGTERM or SIGINT (or SIGHUP, when the terminal that it was started from is gone; else that one reads
+// the TLS key and certificate again), blocking, with an event loop of its own and its threads; answers the exit status:
+// 0 after a clean end, 130 after SIGINT. Messages and the log go to standard error. To be called on the main thread
 // before any other thread is made, because it captures signals.
 int serve(const ServeOptions& options);
 

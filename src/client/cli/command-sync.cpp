@@ -21,8 +21,7 @@ kj::Promise<int> synchronise(Context& context, const SyncOptions& options, WhenS
   wish.options = std::move(*service);
   wish.options.local = context.operands[0];
   wish.options.remote = remotePath(context.operands[1]);
-  wish.options.server.address = context.choice().address;
-  wish.options.server.token = context.choice().token;
+  wish.options.server = clientOptionsOf(context.choice());
   wish.options.server.name = "capstan sync";
   wish.once = options.once;
   wish.dryRun = options.dryRun;

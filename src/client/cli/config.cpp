@@ -131,13 +131,18 @@ class Parser {
 
   Status takeRemoteKey(std::string_view key, const std::string& value) {
     Remote& entry = config.remotes[*remote];
-    if (key == "server") entry.server = value;
+    if (key == "server") entry.server = serverOf(value);
     if (key == "token-file") entry.tokenFile = pathOf(value);
+    if (key == "certificate") entry.certificate = pathOf(value);
+    if (key == "insecure") {
+      if (value != "true" && value != "false") return wrong("insecure is true or false");
+      entry.insecure = value == "true";
+    }
     return okStatus();
   }
 
   Status takeKey(std::string_view key, const std::string& value) {
-    if (key == "server") config.server = value;
+    if (key == "server") config.server = serverOf(value);
     if (key == "token-file") config.tokenFile = pathOf(value);
     if (key == "timeout") {
       config.timeout = parseDuration(value);
@@ -148,6 +153,10 @@ class Parser {
       (key == "progress" ? config.progress : config.color) = value == "true";
     }
     return okStatus();
+  }
+
+  std::string serverOf(const std::string& value) {
+    return value.starts_with('@') ? "@" + pathOf(value.substr(1)) : value;
   }
 
   std::string pathOf(const std::string& value) {

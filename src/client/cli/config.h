@@ -1,14 +1,16 @@
 // The configuration files of the command line: the subset of TOML that they need, and what it says. Pure, but for
 // loadConfig().
 //
-//   server = "files.example:4457"        # or the name of a remote
+//   server = "files.example:4457"        # or the name of a remote, or "@FILE", an invite
 //   token-file = "~/.config/capstan/files.token"
 //   timeout = "30s"
 //   progress = false
 //   color = false
 //   [remotes.office]
 //   server = "10.0.0.5:4457"
-//   token-file = "office.token"          # relative to this file's folder
+//   token-file = "office.token"          # relative to this file's folder, as all files are
+//   certificate = "office.pem"           # whose key the server has to have
+//   insecure = true                      # no TLS
 #pragma once
 
 #include <map>
@@ -23,6 +25,8 @@ namespace capstan::cli {
 struct Remote {
   std::string server;
   std::optional<std::string> tokenFile;
+  std::optional<std::string> certificate;
+  bool insecure = false;
 };
 
 struct Config {

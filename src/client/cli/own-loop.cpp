@@ -11,7 +11,12 @@ int runOnOwnLoop(const char* command, const GlobalFlags& flags, const Operands& 
   auto config = loadConfig();
   if (!config.ok()) return failBeforeStart(output, config.error());
   ServerWish wish = wishOf(flags, currentEnvironment(), *config);
-  if (server && !flags.server) wish = {server, wish.tokenFile, "the last run"};
+  // An invite holds more than an address: the key that it was made with, and the token.
+  bool isInvite = wish.server && wish.server->starts_with('@');
+  if (server && !flags.server && !isInvite) {
+    wish.server = server;
+    wish.serverFrom = "the last run";
+  }
   auto connection = runtime.connectTo(wish, output);
   if (!connection.ok()) return failBeforeStart(output, connection.error());
   Invocation invocation;

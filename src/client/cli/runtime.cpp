@@ -61,9 +61,7 @@ Result<Connection> Runtime::connectTo(const ServerWish& wish, Output& output, bo
   for (auto& warning : choice->warnings) {
     if (!output.quiet()) output.complain("warning", warning);
   }
-  client::Options options;
-  options.address = choice->address;
-  options.token = choice->token;
+  client::Options options = clientOptionsOf(*choice);
   options.name = "capstan";
   if (!retries) options.retryFor = 0;
   if (!output.quiet()) options.onRetry = RetryNotice(screen);

@@ -21,17 +21,20 @@ AnyAction define(OptionTable& table) {
   auto options = std::make_shared<ServeOptions>();
   table.texts("--listen", options->listen, "ADDR", "HOST:PORT or unix:PATH; may be repeated; port 0 picks one");
   table.text("--ready-file", options->readyFile, "FILE", "gets one line per listener once they accept");
-  table.text("--state", options->state, "DIR", "where the owner's token is kept (default: ~/.local/state/capstan)");
+  table.text("--state", options->state, "DIR",
+             "where the owner's token and the TLS key are kept (default: ~/.local/state/capstan)");
   table.number("--threads", options->threads, "event loops (default: one per core)");
   table.size("--cache", options->cacheBytes, "memory for hot files (default: 64MiB; 0: none)");
   table.choice("--cache-policy", options->cachePolicy, "fifo|lru", "which of them give way first (default: fifo)");
   table.choice("--auth", options->authentication, "token|none", "what clients have to show (default: token)");
-  table.flag("--insecure", options->insecure, "listen on addresses that other machines can reach, without encryption");
+  table.text("--tls-cert", options->tlsCertificate, "FILE", "certificate in PEM, with its chain (default: its own)");
+  table.text("--tls-key", options->tlsKey, "FILE", "the key of that certificate; SIGHUP reads both again");
   table.number("--max-connections", options->maxConnections, "more are turned away");
   table.duration("--idle-timeout", options->idleTimeout, "end connections on which nothing happens for this long");
   return OwnLoopAction([options](const GlobalFlags& flags, const Operands& operands) {
     if (flags.timeout) return refuseTimeout(flags);
     if (!operands.empty()) options->root = operands[0];
+    options->insecure = flags.insecure;
     options->json = flags.json;
     options->quiet = flags.quiet;
     options->verbose = flags.verbose;

@@ -13,6 +13,7 @@
 #include <capstan/base/file.h>
 #include <capstan/base/text.h>
 #include <capstan/base/user-dirs.h>
+#include <capstan/rpc/invite.h>
 
 namespace capstan::cli {
 
@@ -55,11 +56,6 @@ Result<rpc::Address> addressOf(const ServerWish& wish) {
   if (!wish.server) return defaultAddress();
   const std::string& text = *wish.server;
   std::string shown = "\"" + escapeForTerminal(text) + "\" (from " + wish.serverFrom + ")";
-  if (!text.empty() && text[0] == '@') {
-    return Error{ErrorCode::INVALID_ARGUMENT,
-                 shown + " is no address: write HOST:PORT, unix:PATH or the name of a remote from the configuration",
-                 {}};
-  }
   auto address = rpc::parseAddress(text);
   if (!address.ok()) {
     return Error{ErrorCode::INVALID_ARGUMENT,
@@ -69,6 +65,14 @@ Result<rpc::Address> addressOf(const ServerWish& wish) {
   return address;
 }
 
+void warnIfOthersCanRead(const char* what, const std::string& file, std::vector<std::string>& warnings) {
+  struct stat status;
+  if (stat(file.c_str(), &status) == 0 && S_ISREG(status.st_mode) && (status.st_mode & 077) != 0) {
+    warnings.push_back(std::string("others can read the ") + what + " " + escapeForTerminal(file) +
+                       "; make it private with chmod 600");
+  }
+}
+
 Result<std::string> readToken(const std::string& file, std::vector<std::string>& warnings) {
   auto text = readFile(file, TOKEN_FILE_LIMIT);
   if (!text.ok()) {
@@ -76,17 +80,58 @@ Result<std::string> readToken(const std::string& file, std::vector<std::string>&
     error.message = "the token: " + error.message;
     return error;
   }
-  struct stat status;
-  if (stat(file.c_str(), &status) == 0 && S_ISREG(status.st_mode) && (status.st_mode & 077) != 0) {
-    warnings.push_back("others can read the token file " + escapeForTerminal(file) +
-                       "; make it private with chmod 600");
-  }
+  warnIfOthersCanRead("token file", file, warnings);
   return parseToken(*text, file);
 }
 
 bool isThere(const std::string& file) {
   struct stat status;
   return stat(file.c_str(), &status) == 0;
+}
+
+// Opens everything that it is for, so it is treated as a token is.
+Result<ServerChoice> readInvite(const std::string& file) {
+  auto text = readFile(file, rpc::MAX_INVITE_BYTES);
+  if (!text.ok()) {
+    Error error = text.error();
+    error.message = "the invite: " + error.message;
+    // What cannot be an invite for its size is a mistake in the command line.
+    if (error.code == ErrorCode::TOO_LARGE) error.code = ErrorCode::INVALID_ARGUMENT;
+    return error;
+  }
+  auto invite = rpc::parseInvite(*text, file);
+  if (!invite.ok()) return invite.error();
+  ServerChoice choice;
+  choice.address = std::move(invite->addresses.front());
+  choice.moreAddresses.assign(invite->addresses.begin() + 1, invite->addresses.end());
+  choice.token = std::move(invite->token);
+  choice.security.kind = invite->certificate.empty() ? rpc::Security::Kind::PLAIN : rpc::Security::Kind::PINNED;
+  choice.security.certificate = std::move(invite->certificate);
+  warnIfOthersCanRead("invite", file, choice.warnings);
+  return choice;
+}
+
+Result<rpc::Security> securityOf(const ServerWish& wish) {
+  using Kind = rpc::Security::Kind;
+  if (wish.insecure) return rpc::Security{Kind::PLAIN, {}};
+  if (!wish.certificateFile) return rpc::Security{};
+  auto text = readFile(*wish.certificateFile, rpc::MAX_CERTIFICATE_BYTES);
+  if (!text.ok()) return text.error();
+  auto facts = rpc::factsOf(*text, "the certificate in " + escapeForTerminal(*wish.certificateFile));
+  if (!facts.ok()) return facts.error();
+  return rpc::Security{Kind::PINNED, std::move(*text)};
+}
+
+// Where there is no invite.
+Result<ServerChoice> chooseAddress(const ServerWish& wish) {
+  auto address = addressOf(wish);
+  if (!address.ok()) return address.error();
+  auto security = securityOf(wish);
+  if (!security.ok()) return security.error();
+  ServerChoice choice;
+  choice.address = std::move(*address);
+  choice.security = std::move(*security);
+  return choice;
 }
 
 // This user's own token is for servers on this machine: nobody else's server gets to see it.
@@ -102,41 +147,62 @@ std::optional<std::string> ownTokenFile(const rpc::Address& address) {
 
 }  // namespace
 
-Environment currentEnvironment() { return {variable("CAPSTAN_SERVER"), variable("CAPSTAN_TOKEN_FILE")}; }
+Environment currentEnvironment() {
+  return {variable("CAPSTAN_SERVER"), variable("CAPSTAN_TOKEN_FILE"), variable("CAPSTAN_INSECURE") == "1"};
+}
 
 ServerWish wishOf(const GlobalFlags& flags, const Environment& environment, const Config& config) {
   ServerWish wish;
   if (flags.server) {
-    wish = {flags.server, {}, "--server"};
+    wish.server = flags.server;
+    wish.serverFrom = "--server";
   } else if (environment.server) {
-    wish = {environment.server, {}, "CAPSTAN_SERVER"};
+    wish.server = environment.server;
+    wish.serverFrom = "CAPSTAN_SERVER";
   } else if (config.server) {
-    wish = {config.server, {}, "the configuration"};
+    wish.server = config.server;
+    wish.serverFrom = "the configuration";
   }
   wish.tokenFile = config.tokenFile;
   if (wish.server) {
     auto remote = config.remotes.find(*wish.server);
     if (remote != config.remotes.end()) {
-      wish = {remote->second.server, remote->second.tokenFile, "the remote " + remote->first};
+      wish.server = remote->second.server;
+      wish.tokenFile = remote->second.tokenFile;
+      wish.serverFrom = "the remote " + remote->first;
+      wish.insecure = remote->second.insecure;
+      wish.certificateFile = remote->second.certificate;
     }
   }
   if (environment.tokenFile) wish.tokenFile = environment.tokenFile;
-  if (flags.tokenFile) wish.tokenFile = flags.tokenFile;
+  if (flags.tokenFile) {
+    wish.tokenFile = flags.tokenFile;
+    wish.tokenIsAsked = true;
+  }
+  wish.insecure = wish.insecure || environment.insecure || flags.insecure;
   return wish;
 }
 
 Result<ServerChoice> chooseServer(const ServerWish& wish) {
-  auto address = addressOf(wish);
-  if (!address.ok()) return address.error();
-  ServerChoice choice;
-  choice.address = std::move(*address);
-  auto file = wish.tokenFile ? wish.tokenFile : ownTokenFile(choice.address);
+  bool isInvite = wish.server && wish.server->starts_with('@');
+  auto choice = isInvite ? readInvite(wish.server->substr(1)) : chooseAddress(wish);
+  if (!choice.ok() || (isInvite && !choice->token.empty() && !wish.tokenIsAsked)) return choice;
+  auto file = wish.tokenFile || isInvite ? wish.tokenFile : ownTokenFile(choice->address);
   if (file) {
-    auto token = readToken(*file, choice.warnings);
+    auto token = readToken(*file, choice->warnings);
     if (!token.ok()) return token.error();
-    choice.token = std::move(*token);
+    choice->token = std::move(*token);
   }
   return choice;
+}
+
+client::Options clientOptionsOf(const ServerChoice& choice) {
+  client::Options options;
+  options.address = choice.address;
+  options.moreAddresses = choice.moreAddresses;
+  options.security = choice.security;
+  options.token = choice.token;
+  return options;
 }
 
 Result<std::string> parseToken(std::string_view text, std::string_view file) {

@@ -124,7 +124,7 @@ LineOutcome Shell::runCommand(const std::vector<std::string>& words, bool inBack
   }
   std::string name = invocation.command->name;
   if (!invocation.command->inShell) return {usage(name + " is not for the prompt; run it as capstan " + name)};
-  if (invocation.flags.server || invocation.flags.tokenFile) {
+  if (invocation.flags.server || invocation.flags.tokenFile || invocation.flags.insecure) {
     return {usage("the prompt stays with its server; start another with capstan --server ADDR shell")};
   }
   auto context = makeContext(invocation, !inBackground);

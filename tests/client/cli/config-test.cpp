@@ -1,7 +1,13 @@
 // Configuration files, and which server and token follow from them.
 #include <capstan/client/cli/config.h>
 
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
 #include <capstan/client/cli/server-choice.h>
+#include <capstan/rpc/invite.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -76,12 +82,113 @@ TEST(ServerWish, PrefersFlagThenEnvironmentThenConfiguration) {
   EXPECT_FALSE(wishOf(none, {}, {}).server);
 }
 
-TEST(ChooseServer, SaysThatAnInviteIsNoAddress) {
-  ServerWish wish{"@invite", {}, "--server"};
-  auto choice = chooseServer(wish);
-  ASSERT_FALSE(choice.ok());
-  EXPECT_EQ(choice.error().code, ErrorCode::INVALID_ARGUMENT);
-  EXPECT_THAT(choice.error().message, HasSubstr("is no address"));
+TEST(Config, RemotesTellHowToSpeak) {
+  Config read = config(
+      "server = \"@home.invite\"\n[remotes.a]\nserver = \"a:1\"\ncertificate = \"a.pem\"\n"
+      "[remotes.b]\nserver = \"@~/b.invite\"\ninsecure = true\n");
+  EXPECT_EQ(read.server, "@/etc/c/home.invite");
+  EXPECT_EQ(read.remotes["a"].certificate, "/etc/c/a.pem");
+  EXPECT_FALSE(read.remotes["a"].insecure);
+  EXPECT_EQ(read.remotes["b"].server, "@/home/me/b.invite");
+  EXPECT_TRUE(read.remotes["b"].insecure);
+  EXPECT_FALSE(parseConfig("[remotes.x]\nserver=\"a:1\"\ninsecure = yes\n", "c.toml", "", "").ok());
+}
+
+TEST(ServerWish, TakesFromARemoteHowToSpeakAndFromNobodyElse) {
+  Config file = config(
+      "server = \"a\"\n[remotes.a]\nserver = \"a:1\"\ncertificate = \"/a.pem\"\n"
+      "[remotes.b]\nserver = \"b:1\"\ninsecure = true\n");
+  GlobalFlags none, b, insecure;
+  b.server = "b";
+  insecure.insecure = true;
+  EXPECT_EQ(wishOf(none, {}, file).certificateFile, "/a.pem");
+  EXPECT_FALSE(wishOf(none, {}, file).insecure);
+  EXPECT_FALSE(wishOf(b, {}, file).certificateFile);
+  EXPECT_TRUE(wishOf(b, {}, file).insecure);
+  EXPECT_FALSE(wishOf(none, {"c:1", {}}, file).certificateFile);
+  EXPECT_TRUE(wishOf(insecure, {}, file).insecure);
+  EXPECT_TRUE(wishOf(none, {{}, {}, true}, file).insecure);
+}
+
+struct InviteFile {
+  std::string path = testing::TempDir() + "/capstan-invite-" + std::to_string(getpid());
+  rpc::Invite invite;
+
+  InviteFile() {
+    invite.addresses = {*rpc::parseAddress("files.example:1"), *rpc::parseAddress("10.0.0.1:2")};
+    invite.token = std::string(32, 't');
+    invite.certificate = rpc::TlsIdentity::make()->certificate;
+    write(*rpc::format(invite));
+  }
+  ~InviteFile() { std::filesystem::remove(path); }
+
+  void write(const std::string& text, unsigned mode = 0600) {
+    std::ofstream(path) << text;
+    std::filesystem::permissions(path, std::filesystem::perms(mode));
+  }
+  ServerWish wish() const {
+    ServerWish wish;
+    wish.server = "@" + path;
+    return wish;
+  }
+};
+
+TEST(ChooseServer, TakesAddressesTokenAndCertificateFromAnInvite) {
+  InviteFile file;
+  auto choice = chooseServer(file.wish());
+  ASSERT_TRUE(choice.ok()) << choice.error().message;
+  EXPECT_EQ(choice->address.host, "files.example");
+  EXPECT_EQ(choice->moreAddresses.size(), 1u);
+  EXPECT_EQ(choice->token, file.invite.token);
+  EXPECT_EQ(choice->security.kind, rpc::Security::Kind::PINNED);
+  EXPECT_EQ(choice->security.certificate, file.invite.certificate);
+  EXPECT_THAT(choice->warnings, testing::IsEmpty());
+  auto options = clientOptionsOf(*choice);
+  EXPECT_EQ(options.moreAddresses, choice->moreAddresses);
+  EXPECT_EQ(options.security.certificate, file.invite.certificate);
+  EXPECT_EQ(options.token, file.invite.token);
+}
+
+TEST(ChooseServer, WarnsOfAnInviteThatOthersCanRead) {
+  InviteFile file;
+  file.write(*rpc::format(file.invite), 0644);
+  auto choice = chooseServer(file.wish());
+  ASSERT_TRUE(choice.ok());
+  EXPECT_THAT(choice->warnings, testing::ElementsAre(HasSubstr("chmod 600")));
+}
+
+TEST(ChooseServer, InsecureDoesNotTakeAnInvitesPinAway) {
+  InviteFile file;
+  ServerWish wish = file.wish();
+  wish.insecure = true;
+  EXPECT_EQ(chooseServer(wish)->security.kind, rpc::Security::Kind::PINNED);
+}
+
+TEST(ChooseServer, TellsMissingInvitesFromWhatIsNone) {
+  InviteFile file;
+  file.write("hello\n");
+  auto none = chooseServer(file.wish());
+  ASSERT_FALSE(none.ok());
+  EXPECT_EQ(none.error().code, ErrorCode::INVALID_ARGUMENT);
+  file.path += "-missing";
+  auto missing = chooseServer(file.wish());
+  ASSERT_FALSE(missing.ok());
+  EXPECT_EQ(missing.error().code, ErrorCode::NOT_FOUND);
+}
+
+TEST(ChooseServer, SpeaksAsTheFlagsAndTheAddressWantIt) {
+  using Kind = rpc::Security::Kind;
+  ServerWish wish;
+  wish.server = "files.example:1";
+  EXPECT_EQ(chooseServer(wish)->security.kind, Kind::AUTOMATIC);
+  wish.insecure = true;
+  EXPECT_EQ(chooseServer(wish)->security.kind, Kind::PLAIN);
+  wish.insecure = false;
+  InviteFile file;
+  wish.certificateFile = file.path;
+  EXPECT_EQ(chooseServer(wish)->security.kind, Kind::PINNED) << "an invite holds a certificate, too";
+  file.write("none");
+  EXPECT_EQ(chooseServer(wish).error().code, ErrorCode::INVALID_ARGUMENT);
 }
 
 TEST(ParseToken, TakesSixtyFourHexDigitsAndNeverRepeatsThem) {
