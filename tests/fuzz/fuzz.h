@@ -25,8 +25,7 @@ namespace capstan::fuzz {
   abort();
 }
 
-// The types that there are; and no words of KJ_ASSERT, which would be a bug of ours. What peers cause is FAILED, or
-// DISCONNECTED and OVERLOADED where it says so.
+// An exception's type is one that there is: KJ formats others from beyond the end of a table.
 inline void expectKnown(const kj::Exception& exception) {
   if (uint(exception.getType()) > uint(kj::Exception::Type::UNIMPLEMENTED)) {
     fail("an exception has a type that exists", __FILE__, __LINE__);

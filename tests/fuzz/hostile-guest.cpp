@@ -122,8 +122,6 @@ void House::open() {
   options.stateFolder = folder + "/state";
   options.threads = 1;
   options.cacheBytes = 1 << 20;
-  options.compute.sortMemory = 1 << 20;
-  options.compute.valueBytes = 64 << 20;
   options.listen.push_back({.kind = rpc::Address::Kind::UNIX, .host = {}, .port = 0, .path = folder + "/socket"});
   options.listen.push_back({.kind = rpc::Address::Kind::TCP, .host = "127.0.0.1", .port = 0, .path = {}});
   fs::create_directories(options.root);
