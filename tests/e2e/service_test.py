@@ -184,7 +184,9 @@ class Watchdog(Given):
         self.assertEqual(messages[1:], ["WATCHDOG=1"] * 3)
         os.kill(self.child, signal.SIGTERM)
         eventually(lambda: "STOPPING=1" in manager.recv(4096).decode(), "it tells that it stops")
-        self.wait()
+        _, said = self.wait()
+        self.assertRegex(said, r"serving %s on 127\.0\.0\.1:\d+" % re.escape(self.root))
+        self.assertNotIn("Ctrl-C", said, "the journal is no terminal")
 
     def test_nobody_is_told_where_the_watchdog_is_for_another_process(self):
         path = self.local("notify")

@@ -19,11 +19,11 @@ namespace {
 using testing::HasSubstr;
 
 // What a service manager has bound. Port 0 picks one.
-kj::AutoCloseFd tcpSocket(bool listening) {
+kj::AutoCloseFd tcpSocket(bool listening, uint32_t host = INADDR_LOOPBACK) {
   kj::AutoCloseFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in address{};
   address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_addr.s_addr = htonl(host);
   KJ_SYSCALL(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)));
   if (listening) {
     KJ_SYSCALL(listen(fd, 16));
@@ -143,6 +143,11 @@ TEST(InheritedListener, RefusesByNameWhatIsNoListeningStreamSocket) {
   KJ_SYSCALL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
   kj::AutoCloseFd other(pair[1]);
   EXPECT_THAT(refusal(kj::AutoCloseFd(pair[0])).message, HasSubstr("Accept=yes"));
+}
+
+TEST(InheritedListener, IsUnderTheRulesForAddressesThatOthersCanReach) {
+  EXPECT_THAT(refusal(tcpSocket(true, INADDR_ANY)).message, HasSubstr("--insecure"));
+  EXPECT_TRUE(inherit(tcpSocket(true, INADDR_ANY), "socket 3", true).ok());
 }
 
 TEST(InheritedListener, IsServedBesideOwnOnes) {

@@ -198,6 +198,16 @@ void lookAtTokenOf(const ServerWish& wish, Findings& findings) {
   if (auto found = lookAtSecret("token", "the token", *wish.tokenFile, geteuid(), true)) findings.push_back(*found);
 }
 
+// What the choice of the server warns of: of an invite that others may read, say. Token files are looked at above.
+void lookAtChoice(const ServerWish& wish, const ServerChoice& choice, Findings& findings) {
+  if (!wish.server || wish.server->rfind('@', 0) != 0) return;
+  for (const std::string& warning : choice.warnings) {
+    size_t end = warning.find("; ");
+    std::string advice = end == std::string::npos ? "keep it to yourself" : warning.substr(end + 2);
+    findings.push_back(Finding::warning("token", warning.substr(0, end), advice));
+  }
+}
+
 // Not through runOnce(): a broken configuration, or a server that cannot be chosen, is something to tell of.
 int runDoctor(const DoctorOptions& options, const GlobalFlags& asked, const Operands& operands) {
   Runtime runtime;
@@ -217,6 +227,7 @@ int runDoctor(const DoctorOptions& options, const GlobalFlags& asked, const Oper
   auto connection = runtime.connectTo(wish, silent, false);
   Context::Parts parts{runtime.io, runtime.screen};
   if (connection.ok()) {
+    lookAtChoice(wish, connection->choice, findings);
     parts.client = connection->client.get();
     parts.serverName = connection->choice.address.toString();
   } else {

@@ -69,6 +69,11 @@ class ReadyFile {
 // The message for whoever has started the server by hand, with what to type next.
 void greet(const ServeOptions& options, const std::string& root, bool withToken, const server::Server& server) {
   if (options.quiet) return;
+  if (getenv("NOTIFY_SOCKET") != nullptr) {  // nobody reads this at a terminal
+    std::string on;
+    for (const auto& address : server.addresses()) on += (on.empty() ? "" : ", ") + address.toString();
+    return log::info("serving ", root.c_str(), " on ", on.c_str());
+  }
   std::string text = "Serving " + escapeForTerminal(root) + " on\n";
   for (const auto& address : server.addresses()) text += "  " + escapeForTerminal(address.toString()) + "\n";
   if (withToken) text += "Token: " + escapeForTerminal(server.ownerTokenFile()) + "\n";
