@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string_view>
 
 #include <kj/exception.h>
@@ -47,9 +48,21 @@ void error(Parts&&... parts) {
 // As long as one lives on a thread's stack, what KJ and Cap'n Proto have to say on that thread (failures that nobody
 // was left to hear of, exceptions thrown while another one is on its way) are lines of this log. Otherwise it goes to
 // standard error as it is, with bytes and line breaks that a peer may have chosen.
-class LinesOfKj final : public kj::ExceptionCallback {
+class LinesOfKj {
  public:
-  void logMessage(kj::LogSeverity severity, const char* file, int line, int contextDepth, kj::String&& text) override;
+  LinesOfKj();
+  LinesOfKj(const LinesOfKj&) = delete;
+  LinesOfKj& operator=(const LinesOfKj&) = delete;
+
+  // False where the stack is not the thread's own, which KJ would not have: AddressSanitizer may keep locals elsewhere.
+  bool areTaken() const { return callback.has_value(); }
+
+ private:
+  class Callback final : public kj::ExceptionCallback {
+   public:
+    void logMessage(kj::LogSeverity severity, const char* file, int line, int contextDepth, kj::String&& text) override;
+  };
+  std::optional<Callback> callback;
 };
 
 }  // namespace capstan::log
