@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
 
 from harness import EndToEnd, Server, eventually, main
 
@@ -89,8 +90,6 @@ class Tls(EndToEnd):
 
     def test_a_server_without_tls_is_unreachable_by_an_invite(self):
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            import threading
-
             def speak():
                 peer, _ = listener.accept()
                 with peer:
@@ -118,7 +117,7 @@ class Tls(EndToEnd):
                 self.assertEqual(stream.version(), "TLSv1.3")
         old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
-        old.maximum_version = ssl.TLSVersion.TLSv1_1
+        old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
         old.set_ciphers("ALL:@SECLEVEL=0")
         with socket.create_connection(("127.0.0.1", self.server.port)) as raw:
             with self.assertRaises((ssl.SSLError, ConnectionError)):
