@@ -2,33 +2,45 @@
 // that were made beforehand, and tells the server's resident memory for each of them, and its processor time meanwhile.
 // The client is raw sockets, so that it is not what is measured.
 //
-//   idle-connections [--tls] [--count N] [--seconds N] [--token FILE] HOST:PORT | unix:PATH
+//   idle-connections [--tls] [--count N] [--seconds N] [--token FILE] [HOST:PORT | unix:PATH]
 //
-// The server has to allow as many (--max-connections), and both programs need that many descriptors (ulimit -n).
+// Without an address, at a server that it starts in a process of its own, over a Unix socket, 127.0.0.1, and there with
+// TLS. A server that runs already has to allow as many (--max-connections). Both processes need that many descriptors
+// (ulimit -n).
 #include <netdb.h>
 #include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <capnp/rpc.capnp.h>
 #include <capnp/serialize.h>
+#include <kj/async-io.h>
 #include <kj/debug.h>
 #include <kj/io.h>
 #include <openssl/ssl.h>
 
+#include <capstan/base/log.h>
 #include <capstan/base/text.h>
 #include <capstan/rpc/address.h>
+#include <capstan/rpc/event-loop.h>
 #include <capstan/schema/gateway.capnp.h>
+#include <capstan/server/server.h>
 
 namespace capstan {
 namespace {
@@ -41,7 +53,7 @@ constexpr size_t AT_ONCE = 64;  // on their way: fewer than a listener's backlog
 enum Question : uint32_t { BOOTSTRAP, HELLO, LOGIN };
 
 struct Settings {
-  rpc::Address address;
+  std::optional<rpc::Address> address;  // none: a server of our own
   std::string token;
   size_t count = 10'000;
   unsigned seconds = 10;
@@ -98,7 +110,7 @@ std::string finishes() {
 
 class Connection {
  public:
-  Connection(const Settings& settings, SSL_CTX* context) : fd(connectTo(settings.address)) {
+  Connection(const Settings& settings, SSL_CTX* context) : fd(connectTo(*settings.address)) {
     timeval patience{PATIENCE_SECONDS, 0};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     if (context == nullptr) return;
@@ -185,14 +197,17 @@ class Connection {
 
 // What /proc tells of another process of this user.
 struct Figures {
-  double resident = 0, anonymous = 0;  // KiB
-  double processor = 0;                // seconds
+  double resident = 0;   // KiB
+  double processor = 0;  // seconds
   uint64_t switches = 0;
 
   static Figures of(uint32_t process) {
     Figures result;
     std::string folder = "/proc/" + std::to_string(process);
     readStatus(folder + "/status", result);
+    for (auto& thread : std::filesystem::directory_iterator(folder + "/task")) {
+      result.switches += switchesIn(thread.path().string() + "/status");
+    }
     std::ifstream stat(folder + "/stat");
     std::string text((std::istreambuf_iterator<char>(stat)), std::istreambuf_iterator<char>());
     unsigned long user = 0, system = 0;
@@ -208,9 +223,15 @@ struct Figures {
     std::ifstream status(path);
     for (std::string name; status >> name;) {
       if (name == "VmRSS:") status >> result.resident;
-      if (name == "RssAnon:") status >> result.anonymous;
-      if (name == "voluntary_ctxt_switches:") status >> result.switches;
     }
+  }
+  static uint64_t switchesIn(const std::string& path) {
+    std::ifstream status(path);
+    uint64_t switches = 0;
+    for (std::string name; status >> name;) {
+      if (name == "voluntary_ctxt_switches:") status >> switches;
+    }
+    return switches;
   }
 };
 
@@ -262,7 +283,7 @@ void run(const Settings& settings) {
   Figures after = Figures::of(process);
 
   double count = double(settings.count);
-  printf("%zu connections to %s%s, logged in\n", settings.count, settings.address.toString().c_str(),
+  printf("%zu connections to %s%s, logged in\n", settings.count, settings.address->toString().c_str(),
          settings.tls ? ", TLS" : "");
   printf("  resident before        %10.0f KiB\n", before.resident);
   printf("  resident with them     %10.0f KiB, %.2f KiB each\n", later.resident,
@@ -270,7 +291,7 @@ void run(const Settings& settings) {
   printf("  resident afterwards    %10.0f KiB\n", after.resident);
   printf("  processor to let in    %10.1f us each\n", (held.processor - before.processor) / count * 1e6);
   printf("  processor while idle   %10.2f ms in %u s\n", (later.processor - held.processor) * 1e3, settings.seconds);
-  printf("  the main thread woke   %10lu times in %u s\n", static_cast<unsigned long>(later.switches - held.switches),
+  printf("  its threads woke       %10lu times in %u s\n", static_cast<unsigned long>(later.switches - held.switches),
          settings.seconds);
 }
 
@@ -281,6 +302,77 @@ std::string tokenIn(const char* path) {
   auto token = fromHex(hex);
   KJ_REQUIRE(token.has_value(), "this file holds no token", path);
   return *token;
+}
+
+// In another process: its memory and processor time are to be told from the client's.
+class OwnServer {
+ public:
+  explicit OwnServer(size_t connections) {
+    char name[] = "/tmp/idle-connections-XXXXXX";
+    KJ_REQUIRE(mkdtemp(name) != nullptr);
+    folder = name;
+    int ends[2];
+    KJ_SYSCALL(pipe(ends));
+    KJ_SYSCALL(process = fork());
+    if (process == 0) serve(connections, ends[1]);
+    close(ends[1]);
+    kj::AutoCloseFd from(ends[0]);
+    std::string lines;
+    char byte;
+    while (read(from, &byte, 1) == 1 && byte != '\n') lines += byte;
+    KJ_REQUIRE(!lines.empty(), "the server did not start");
+    tcp = lines;
+  }
+  ~OwnServer() {
+    kill(process, SIGKILL);
+    waitpid(process, nullptr, 0);
+    std::error_code ignored;
+    std::filesystem::remove_all(folder, ignored);
+  }
+  KJ_DISALLOW_COPY(OwnServer);
+
+  std::string tcpAddress() const { return tcp; }
+  std::string unixAddress() const { return "unix:" + folder + "/sock"; }
+  std::string tokenFile() const { return folder + "/state/owner.token"; }
+
+ private:
+  std::string folder, tcp;
+  pid_t process = 0;
+
+  [[noreturn]] void serve(size_t connections, int toParent) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    std::filesystem::create_directory(folder + "/root");
+    log::setLevel(log::Level::WARNING);
+    rpc::setUpMalloc();
+    signal(SIGPIPE, SIG_IGN);
+    auto io = kj::setupAsyncIo();
+    server::ServerOptions options;
+    options.root = folder + "/root";
+    options.stateFolder = folder + "/state";
+    options.listen = {*rpc::parseAddress("127.0.0.1:0"), *rpc::parseAddress(unixAddress())};
+    auto set = options.limits.set(server::Limit::SERVER_CONNECTIONS, connections + 100);
+    KJ_REQUIRE(set.ok(), set.error().message);
+    auto server = server::Server::start(std::move(options), io.unixEventPort, io.provider->getTimer());
+    KJ_REQUIRE(server.ok(), server.error().message);
+    std::string line = (*server)->addresses()[0].toString() + "\n";
+    KJ_REQUIRE(write(toParent, line.data(), line.size()) == ssize_t(line.size()));
+    close(toParent);
+    kj::NEVER_DONE.wait(io.waitScope);
+    KJ_UNREACHABLE;
+  }
+};
+
+void runAtOwnServers(Settings settings) {
+  struct Way {
+    bool isUnix, tls;
+  };
+  for (Way way : {Way{true, false}, {false, false}, {false, true}}) {
+    OwnServer server(settings.count);
+    settings.address = *rpc::parseAddress(way.isUnix ? server.unixAddress() : server.tcpAddress());
+    settings.token = way.isUnix ? "" : tokenIn(server.tokenFile().c_str());
+    settings.tls = way.tls;
+    run(settings);
+  }
 }
 
 Settings settingsFrom(int argc, char** argv) {
@@ -309,6 +401,11 @@ Settings settingsFrom(int argc, char** argv) {
 }  // namespace capstan
 
 int main(int argc, char** argv) {
-  capstan::run(capstan::settingsFrom(argc, argv));
+  auto settings = capstan::settingsFrom(argc, argv);
+  if (settings.address) {
+    capstan::run(settings);
+  } else {
+    capstan::runAtOwnServers(settings);
+  }
   return 0;
 }

@@ -86,13 +86,7 @@ class ServedConnection {
 
   static kj::Own<ConnectionContext> newContext(ServerState& server, kj::Timer& timer, const Place& place,
                                                bool isEncrypted, LoopLeases& leases) {
-    const Limits& limits = server.options.limits;
-    auto scope = kj::refcounted<CountedScope>(server.registry, server.metering);
-    scope->openFilesLimit = uint32_t(limits[Limit::CONNECTION_FILES]);
-    scope->uploadsLimit = uint32_t(limits[Limit::CONNECTION_UPLOADS]);
-    scope->downloadsLimit = uint32_t(limits[Limit::CONNECTION_STREAMS]);
-    scope->batchesLimit = uint32_t(limits[Limit::CONNECTION_BATCHES]);
-    scope->subscriptionsLimit = uint32_t(limits[Limit::CONNECTION_SUBSCRIPTIONS]);
+    auto scope = kj::refcounted<ConnectionScope>(server.metering.newConnection());
     scope->timer = &timer;
     scope->grants = server.grants;
     scope->shuttingDown = server.draining;
@@ -119,8 +113,8 @@ class ServedConnection {
 
   // A transfer whose other end has stalled is not idleness.
   bool isTransferring() const {
-    auto& totals = *context->scope->totals;
-    return totals.uploads.load() > 0 || totals.downloads.load() > 0;
+    const Meter& meter = *context->scope->meter;
+    return meter.used(Resource::UPLOADS) + meter.used(Resource::STREAMS) > 0;
   }
 
   kj::Promise<void> whenIdle() {

@@ -30,6 +30,13 @@ void add(ConnectionRegistry::Totals& to, const rpc::WireCounters& counters) {
   to.messagesReceived += counters.messagesReceived.load(std::memory_order_relaxed);
 }
 
+void fillHeld(schema::Status::Builder status, const Meter& meter) {
+  status.setUploads(uint32_t(meter.used(Resource::UPLOADS)));
+  status.setDownloads(uint32_t(meter.used(Resource::STREAMS)));
+  status.setOpenFiles(uint32_t(meter.used(Resource::FILES)));
+  status.setSubscriptions(uint32_t(meter.used(Resource::SUBSCRIPTIONS)));
+}
+
 void fillLimits(schema::Status::Builder status, const Limits& limits, const Metering::Figures& figures) {
   auto list = status.initLimits(unsigned(LIMITS));
   for (const LimitRow& row : limitTable()) {
@@ -75,24 +82,6 @@ ConnectionRegistry::Totals ConnectionRegistry::totals() const {
   auto locked = state.lockShared();
   Totals result = locked->finished;
   for (const Entry* entry : locked->live) add(result, entry->counters);
-  return result;
-}
-
-ConnectionRegistry::Holdings::Holdings(ConnectionRegistry& registry) : registry(registry) {
-  registry.state.lockExclusive()->holdings.insert(this);
-}
-
-ConnectionRegistry::Holdings::~Holdings() { registry.state.lockExclusive()->holdings.erase(this); }
-
-ConnectionRegistry::Held ConnectionRegistry::held() const {
-  auto locked = state.lockShared();
-  Held result;
-  for (const Holdings* each : locked->holdings) {
-    result.openFiles += each->totals.openFiles.load(std::memory_order_relaxed);
-    result.uploads += each->totals.uploads.load(std::memory_order_relaxed);
-    result.downloads += each->totals.downloads.load(std::memory_order_relaxed);
-    result.subscriptions += each->totals.subscriptions.load(std::memory_order_relaxed);
-  }
   return result;
 }
 
@@ -171,11 +160,7 @@ void fillStatus(schema::Status::Builder status, const ServerState& state, schema
   status.setConnections(state.registry.open());
   status.setConnectionsAccepted(state.registry.accepted());
   status.setSessions(state.sessions.load());
-  auto held = state.registry.held();
-  status.setUploads(held.uploads);
-  status.setDownloads(held.downloads);
-  status.setOpenFiles(held.openFiles);
-  status.setSubscriptions(held.subscriptions);
+  fillHeld(status, state.metering.server());
   auto wire = state.registry.totals();
   status.setBytesReceived(wire.bytesReceived);
   status.setBytesSent(wire.bytesSent);
@@ -221,12 +206,7 @@ void fillShareStatus(schema::Status::Builder status, const ServerState& state, s
   fillServerInfo(status.initInfo(), state, authentication);
   status.setConnections(state.leases.count(access.grant().id));
   fillLimits(status, state.metering.limits, state.metering.figuresOf(access.lease->meters));
-  auto& scope = *access.lease->connection;
-  status.setSubscriptions(scope.subscriptions);
-  if (scope.totals == nullptr) return;
-  status.setUploads(scope.totals->uploads.load(std::memory_order_relaxed));
-  status.setDownloads(scope.totals->downloads.load(std::memory_order_relaxed));
-  status.setOpenFiles(scope.totals->openFiles.load(std::memory_order_relaxed));
+  fillHeld(status, *access.lease->connection->meter);
 }
 
 }  // namespace capstan::server

@@ -50,45 +50,17 @@ class ConnectionRegistry {
   };
   Totals totals() const;
 
-  // What one connection holds of files. Counts as long as it lives.
-  class Holdings {
-   public:
-    explicit Holdings(ConnectionRegistry& registry);
-    ~Holdings();
-    KJ_DISALLOW_COPY(Holdings);
-
-    ConnectionScope::Totals totals;
-
-   private:
-    ConnectionRegistry& registry;
-  };
-  struct Held {
-    uint32_t openFiles = 0, uploads = 0, downloads = 0, subscriptions = 0;
-  };
-  Held held() const;
-
   uint32_t open() const { return openNow.load(std::memory_order_relaxed); }
   uint64_t accepted() const { return acceptedEver.load(std::memory_order_relaxed); }
 
  private:
   struct State {
     std::set<const Entry*> live;
-    std::set<const Holdings*> holdings;
     Totals finished;
   };
   kj::MutexGuarded<State> state;
   std::atomic<uint32_t> openNow{0};
   std::atomic<uint64_t> acceptedEver{0};
-};
-
-// A scope with totals of its own, so that one connection's transfers can be told from another's.
-struct CountedScope final : public ConnectionScope {
-  ConnectionRegistry::Holdings holdings;
-
-  CountedScope(ConnectionRegistry& registry, Metering& metering)
-      : ConnectionScope(metering.newConnection()), holdings(registry) {
-    totals = &holdings.totals;
-  }
 };
 
 struct ServerState final : public GrantsHost {

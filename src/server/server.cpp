@@ -95,13 +95,25 @@ std::string asGiven(const rpc::Address& given, const rpc::Address& bound) {
   return told.toString();
 }
 
-Result<std::shared_ptr<Grants>> openGrants(const std::string& root, const OwnerToken& token) {
+Result<std::shared_ptr<Grants>> openGrants(const std::string& root, const OwnerToken& token, const Limits& limits) {
   std::string state = root + "/" + std::string(STATE_FOLDER);
   Status made = makeDirectories(state);
   if (!made.ok()) return made.error();
   kj::AutoCloseFd fd(open(state.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (fd.get() < 0) return errorFromErrno(errno, "cannot open", state);
-  return Grants::open({.stateFolder = fd}, token.sha256());
+  return Grants::open({.stateFolder = fd, .sharesLimit = uint32_t(limits[Limit::GRANT_SHARES])}, token.sha256());
+}
+
+files::FolderOptions folderOptions(const ServerOptions& options) {
+  files::FolderOptions result;
+  result.root = options.root;
+  result.cacheBytes = options.cacheBytes;
+  result.cachePolicy = options.cachePolicy;
+  result.listEntries = uint32_t(options.limits[Limit::CONNECTION_LIST_ENTRIES]);
+  result.watchNotices = uint32_t(options.limits[Limit::CONNECTION_WATCH_QUEUE]);
+  result.watchChanges = options.limits[Limit::SERVER_WATCH_QUEUE];
+  result.shareQuota = options.limits[Limit::GRANT_QUOTA];
+  return result;
 }
 
 class ServerImpl final : public Server {
@@ -150,8 +162,8 @@ class ServerImpl final : public Server {
   }
 
   Activity activity() const override {
-    auto held = state->registry.held();
-    return {state->registry.open(), held.uploads, held.downloads};
+    const Meter& meter = state->metering.server();
+    return {state->registry.open(), uint32_t(meter.used(Resource::UPLOADS)), uint32_t(meter.used(Resource::STREAMS))};
   }
 
  private:
@@ -218,12 +230,10 @@ Result<std::unique_ptr<Server>> Server::start(ServerOptions options, kj::UnixEve
   state->threads =
       state->options.threads > 0 ? state->options.threads : std::max(1u, std::thread::hardware_concurrency());
   state->pool = std::make_unique<BlockingPool>(BlockingPool::Options{POOL_THREADS, POOL_QUEUE});
-  files::FolderOptions folderOptions{
-      .root = state->options.root, .cacheBytes = state->options.cacheBytes, .cachePolicy = state->options.cachePolicy};
-  auto folder = files::ServedFolder::open(std::move(folderOptions), *state->pool);
+  auto folder = files::ServedFolder::open(folderOptions(state->options), *state->pool);
   if (!folder.ok()) return folder.error();
   state->folder = std::move(*folder);
-  auto grants = openGrants(state->options.root, state->token);
+  auto grants = openGrants(state->options.root, state->token, state->options.limits);
   if (!grants.ok()) return grants.error();
   state->grants = std::move(*grants);
   auto computing = compute::Computing::open({state->options.root, computeLimits(state->options.limits), state->grants},

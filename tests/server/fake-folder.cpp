@@ -11,25 +11,18 @@ namespace {
 // Counts as an upload as long as somebody holds it.
 class FakeUpload final : public schema::Upload::Server {
  public:
-  explicit FakeUpload(kj::Own<ConnectionScope> scopeParam) : scope(kj::mv(scopeParam)) {
-    ++scope->uploads;
-    ++scope->totals->uploads;
-  }
-  ~FakeUpload() noexcept(false) {
-    --scope->uploads;
-    --scope->totals->uploads;
-  }
+  explicit FakeUpload(Access& access) : place(access.lease->meters.takeAnyway(Resource::UPLOADS)) {}
 
  protected:
   kj::Promise<void> commit(CommitContext) override { return kj::READY_NOW; }
 
  private:
-  kj::Own<ConnectionScope> scope;
+  Meters::Charge place;
 };
 
 class FakeFileStore final : public schema::FileStore::Server {
  public:
-  explicit FakeFileStore(kj::Own<ConnectionScope> scope) : scope(kj::mv(scope)) {}
+  explicit FakeFileStore(kj::Own<Access> access) : access(kj::mv(access)) {}
 
  protected:
   // `size` is the number of the thread that answers.
@@ -40,24 +33,24 @@ class FakeFileStore final : public schema::FileStore::Server {
 
   kj::Promise<void> create(CreateContext call) override {
     auto results = call.getResults();
-    if (scope->shuttingDown) {
+    if (access->connection().shuttingDown) {
       Error error{ErrorCode::SHUTTING_DOWN, "the server is shutting down", {}};
       rpc::setError(results.initOutcome(), error);
       results.setUpload(rpc::failed<schema::Upload>(error));
       return kj::READY_NOW;
     }
-    results.setUpload(kj::heap<FakeUpload>(kj::addRef(*scope)));
+    results.setUpload(kj::heap<FakeUpload>(*access));
     return kj::READY_NOW;
   }
 
  private:
-  kj::Own<ConnectionScope> scope;
+  kj::Own<Access> access;
 };
 
 }  // namespace
 
 schema::FileStore::Client FakeFolder::newFileStore(kj::Own<Access> access) {
-  return kj::heap<FakeFileStore>(kj::addRef(access->connection()));
+  return kj::heap<FakeFileStore>(kj::mv(access));
 }
 
 Result<HeldFile> FakeFolder::hold(std::string path, const std::string&) {

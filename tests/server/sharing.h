@@ -18,6 +18,8 @@ Error errorOf(Response&& response) {
 }
 
 struct Sharing : public Serving {
+  ~Sharing() noexcept {}  // as fixtures of GoogleTest have to be
+
   struct Terms {
     std::string path = {};
     bool write = false;

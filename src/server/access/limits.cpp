@@ -69,7 +69,7 @@ LimitTable makeTable() {
       bytes(GRANT_STAGED_BYTES, GRANT, "staged-bytes", 64 * GIB, MIB, EVER, R::STAGED_BYTES,
             "content on the disk that is not committed yet"),
       count(GRANT_VALUES, GRANT, "values", 32768, R::VALUES, "values of computing held"),
-      count(GRANT_SHARES, GRANT, "shares", 1000, R::SHARES, "shares made from it that have not ended"),
+      count(GRANT_SHARES, GRANT, "shares", 1000, NONE, "shares made from it that have not ended"),
       count(GRANT_JOBS_RUNNING, GRANT, "jobs-running", 2, NONE, "jobs at the same time; more are queued"),
       count(GRANT_JOBS_QUEUED, GRANT, "jobs-queued", 100, NONE, "jobs that wait"),
       count(GRANT_JOBS_KEPT, GRANT, "jobs-kept", 1000, NONE, "jobs that have ended; the oldest are forgotten first"),

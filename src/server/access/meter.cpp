@@ -29,7 +29,6 @@ const Words& wordsFor(Resource resource) {
       {"subscriptions", "subscriptions", "drop some"},
       {"staged-bytes", "content that is not committed", "commit or discard some of it", true},
       {"values", "values", "drop some"},
-      {"shares", "shares made from it", "revoke some"},
   }};
   return WORDS[size_t(resource)];
 }
@@ -81,6 +80,20 @@ Meters::Meters(std::vector<std::shared_ptr<Meter>> meters)
 
 Result<Meters::Charge> Meters::take(Resource resource, uint64_t amount) const {
   if (Meter* full = addToAll(*meters, resource, amount)) return full->refusal(resource, amount);
+  Charge charge;
+  charge.meters = meters;
+  charge.resource = resource;
+  charge.counted = amount;
+  return charge;
+}
+
+std::optional<Error> Meters::refusal(Resource resource) const {
+  auto one = take(resource);
+  return one.ok() ? std::nullopt : std::optional<Error>(one.error());
+}
+
+Meters::Charge Meters::takeAnyway(Resource resource, uint64_t amount) const {
+  for (auto& meter : *meters) meter->addAnyway(resource, amount);
   Charge charge;
   charge.meters = meters;
   charge.resource = resource;

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,9 +31,8 @@ enum class Resource : uint8_t {
   SUBSCRIPTIONS,       // held
   STAGED_BYTES,        // of content that is not committed yet, of uploads and batches
   VALUES,              // held
-  SHARES,              // made from a grant and live
 };
-inline constexpr size_t RESOURCES = size_t(Resource::SHARES) + 1;
+inline constexpr size_t RESOURCES = size_t(Resource::VALUES) + 1;
 
 // What all meters of one kind (those of connections, say) have in common. Thread-safe.
 struct MeterKind {
@@ -63,6 +63,10 @@ class Meter {
   bool add(Resource resource, uint64_t amount);
   void remove(Resource resource, uint64_t amount) {
     counts[size_t(resource)].fetch_sub(amount, std::memory_order_relaxed);
+  }
+  // Also beyond the bound.
+  void addAnyway(Resource resource, uint64_t amount) {
+    counts[size_t(resource)].fetch_add(amount, std::memory_order_relaxed);
   }
   // Why add() has answered false: `limit`, with the bound and the way out.
   Error refusal(Resource resource, uint64_t amount) const;
@@ -104,6 +108,11 @@ class Meters {
   // The error (`limit`) names the meter whose bound is reached, the bound, and the way out. An `amount` of 0 is a
   // charge that can grow.
   Result<Charge> take(Resource resource, uint64_t amount = 1) const;
+
+  // Why one more would be refused now, which counts as a refusal; nothing is taken.
+  std::optional<Error> refusal(Resource resource) const;
+  // For what refusal() has let pass before: counts it also beyond the bounds.
+  Charge takeAnyway(Resource resource, uint64_t amount = 1) const;
 
   // From the connection outwards.
   const std::vector<std::shared_ptr<Meter>>& all() const { return *meters; }

@@ -41,7 +41,6 @@ struct ComputeScope final : public kj::Refcounted {
   ConnectionScope* const connection;  // kept alive by `access`
   std::shared_ptr<SpoolAccount> account;
   // owned by the loop
-  uint32_t values = 0;
   uint64_t lastNumber = 0;  // of a node
   Budget literals{LITERAL_BYTES_LIMIT};
   Budget quick{QUICK_AT_ONCE};  // computations in the pools: what is beyond waits here, and not before others

@@ -71,13 +71,9 @@ kj::Promise<void> refuseJob(Results&& results, const Error& error) {
   return kj::READY_NOW;
 }
 
+// Looked at when a call comes; the value is made, and counted, some turns later.
 std::optional<Error> tooManyValues(const ComputeScope& scope) {
-  uint32_t limit = scope.context.limits.values;
-  if (scope.values < limit) return std::nullopt;
-  return Error{ErrorCode::LIMIT,
-               "this connection holds " + std::to_string(limit) +
-                   " values, as many as it may; drop those that are no longer needed",
-               {}};
+  return scope.access->lease->meters.refusal(Resource::VALUES);
 }
 
 Error tooManyOperands() {

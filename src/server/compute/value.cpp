@@ -8,14 +8,15 @@
 
 namespace capstan::server::compute {
 
-ValueNode::ValueNode(kj::Own<ComputeScope> scopeParam) : scope(kj::mv(scopeParam)), theNumber(++scope->lastNumber) {
-  ++scope->values;
+ValueNode::ValueNode(kj::Own<ComputeScope> scopeParam)
+    : scope(kj::mv(scopeParam)),
+      place(scope->access->lease->meters.takeAnyway(Resource::VALUES)),
+      theNumber(++scope->lastNumber) {
   scope->totals.values.fetch_add(1, std::memory_order_relaxed);
 }
 
 ValueNode::~ValueNode() noexcept(false) {
   theWork->stop = true;
-  --scope->values;
   scope->totals.values.fetch_sub(1, std::memory_order_relaxed);
   KJ_IF_MAYBE (promise, computation) {
     if (result == nullptr) scope->totals.computations.fetch_sub(1, std::memory_order_relaxed);

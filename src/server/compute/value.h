@@ -42,6 +42,7 @@ class ValueNode final : public kj::Refcounted {
 
  private:
   kj::Own<ComputeScope> scope;
+  const Meters::Charge place;  // among the values that may be held
   const uint64_t theNumber;
   const std::shared_ptr<Work> theWork = std::make_shared<Work>();
   kj::Maybe<ContentResult> result;

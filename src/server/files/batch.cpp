@@ -90,11 +90,9 @@ kj::Maybe<Error> BatchServer::overLimit(capnp::List<schema::Operation>::Reader o
     kept += size.kept;
     staged += size.staged;
   }
-  if (slot.hold(kept, staged)) return nullptr;
-  return Error{ErrorCode::LIMIT,
-               "the batches of this connection hold more than they may; nothing of this batch was changed, commit or "
-               "drop others first",
-               {}};
+  Status held = slot.hold(kept, staged);
+  if (held.ok()) return nullptr;
+  return Error{ErrorCode::LIMIT, "nothing of this batch was changed: " + held.error().message, {}};
 }
 
 void BatchServer::take(schema::Operation::Reader operation, std::vector<PutJob>& jobs) {

@@ -9,6 +9,7 @@
 
 #include <capstan/server/files/batch-copies.h>
 #include <capstan/server/files/folder-state.h>
+#include <capstan/server/files/slot.h>
 #include <capstan/server/files/view.h>
 #include <capstan/storage/mutation.h>
 #include <capstan/storage/run.h>
@@ -26,42 +27,34 @@ struct PutJob {
   std::string content;
 };
 
-// One of ConnectionScope.batchesLimit, given back when it is destroyed, with what the batch holds of the connection's
-// memory and disk. Belongs to the connection's loop.
+// The place of a batch, and what it holds of the memory and disk that the connection, its grant and the server may.
+// Belongs to the connection's loop.
 class BatchSlot {
  public:
-  explicit BatchSlot(kj::Own<Access> accessParam) : owner(kj::mv(accessParam)) { ++connection().batches; }
-  BatchSlot(BatchSlot&& other) noexcept
-      : owner(kj::mv(other.owner)), kept(std::exchange(other.kept, 0)), staged(std::exchange(other.staged, 0)) {}
-  ~BatchSlot() {
-    if (owner.get() == nullptr) return;
-    giveBack();
-    --connection().batches;
-  }
+  explicit BatchSlot(Slot slotParam)
+      : slot(kj::mv(slotParam)),
+        kept(slot.none(Resource::BATCH_BYTES)),
+        staged(slot.none(Resource::BATCH_STAGED_BYTES)),
+        stagedInAll(slot.none(Resource::STAGED_BYTES)) {}
 
-  // False: the connection's batches hold too much.
-  bool hold(size_t keptBytes, uint64_t stagedBytes) {
-    if (connection().batchBytes + keptBytes > BATCH_BYTES) return false;
-    if (connection().batchStagedBytes + stagedBytes > BATCH_STAGED_BYTES) return false;
-    connection().batchBytes += keptBytes;
-    connection().batchStagedBytes += stagedBytes;
-    kept += keptBytes;
-    staged += stagedBytes;
-    return true;
+  // Counts more. An error is for a batch that changes nothing and is thrown away.
+  Status hold(size_t keptBytes, uint64_t stagedBytes) {
+    Status status = kept.grow(keptBytes);
+    if (status.ok()) status = staged.grow(stagedBytes);
+    if (status.ok()) status = stagedInAll.grow(stagedBytes);
+    return status;
   }
   // What was held: it is in the tree now, or was thrown away.
   void giveBack() {
-    connection().batchBytes -= std::exchange(kept, 0);
-    connection().batchStagedBytes -= std::exchange(staged, 0);
+    for (auto* each : {&kept, &staged, &stagedInAll}) each->giveBack();
   }
 
-  Access& access() { return *owner; }
-  ConnectionScope& connection() { return owner->connection(); }
+  Access& access() { return slot.access(); }
+  ConnectionScope& connection() { return slot.connection(); }
 
  private:
-  kj::Own<Access> owner;
-  size_t kept = 0;
-  uint64_t staged = 0;
+  Slot slot;
+  Meters::Charge kept, staged, stagedInAll;
 };
 
 // Belongs to its connection's loop. The folder must outlive it. Dropped before commit, it throws away what is staged.

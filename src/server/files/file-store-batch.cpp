@@ -24,12 +24,6 @@ kj::Promise<void> FileStoreServer::begin(BeginContext context) {
   };
   kj::Maybe<Error> refusal;
   if (scope->shuttingDown) refusal = shuttingDownError();
-  if (scope->batches >= scope->batchesLimit) {
-    refusal = Error{ErrorCode::LIMIT,
-                    "this connection has " + std::to_string(scope->batchesLimit) +
-                        " batches open, which is the limit; commit or drop some first",
-                    {}};
-  }
   if (options.getLabel().size() > MAX_LABEL_CHARACTERS * MAX_UTF8_BYTES) {
     refusal = Error{ErrorCode::INVALID_ARGUMENT, "the label of a run has at most 200 characters", {}};
   }
@@ -37,7 +31,11 @@ kj::Promise<void> FileStoreServer::begin(BeginContext context) {
     refuse(context, *error);
     return kj::READY_NOW;
   }
-  BatchSlot slot(kj::addRef(*access));
+  auto slot = Slot::take(kj::addRef(*access), Resource::BATCHES);
+  if (!slot.ok()) {
+    refuse(context, slot.error());
+    return kj::READY_NOW;
+  }
   std::string id(rpc::asView(options.getRun())), label = options.getLabel().cStr();
   context.releaseParams();
   return folder
@@ -45,7 +43,7 @@ kj::Promise<void> FileStoreServer::begin(BeginContext context) {
         return view->begin(id, label, client);
       })
       .then([&folder = folder, view = view, refuse, context,
-             slot = kj::mv(slot)](Result<std::shared_ptr<Run>> run) mutable {
+             slot = BatchSlot(std::move(*slot))](Result<std::shared_ptr<Run>> run) mutable {
         if (!run.ok()) return refuse(context, run.error());
         auto results = context.getResults();
         results.setRun(rpc::asData((*run)->id()));

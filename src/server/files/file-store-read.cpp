@@ -26,12 +26,6 @@ Result<Opened> asFile(kj::AutoCloseFd fd, std::string path, bool local) {
   return Opened(std::make_shared<const OpenFile>(OpenFile{kj::mv(fd), std::move(path), local}));
 }
 
-Error tooManyFiles(uint32_t limit, const std::string& path) {
-  return errorAt(ErrorCode::LIMIT, path, "cannot open ",
-                 ": this connection has " + std::to_string(limit) +
-                     " files open, which is the limit; close some, or use another connection");
-}
-
 template <typename Results>
 void answerEntry(Results&& results, const Result<Entry>& entry) {
   if (entry.ok()) {
@@ -95,6 +89,8 @@ kj::Promise<void> FileStoreServer::list(ListContext context) {
   auto params = context.getParams();
   ListRequest request{std::string(rpc::asView(params.getPath())), params.getRecursive(),
                       std::string(rpc::asView(params.getCursor())), params.getMaxEntries()};
+  uint32_t most = folder.options.listEntries;
+  request.maxEntries = request.maxEntries == 0 ? most : std::min(request.maxEntries, most);
   context.releaseParams();
   if (scope->shuttingDown) {
     rpc::setError(context.getResults().initOutcome(), shuttingDownError());
@@ -110,7 +106,13 @@ kj::Promise<void> FileStoreServer::list(ListContext context) {
 kj::Promise<void> FileStoreServer::open(OpenContext context) {
   std::string path(rpc::asView(context.getParams().getPath()));
   context.releaseParams();
-  auto answer = [&folder = folder, view = view, context](Result<Opened> opened, OpenSlot slot) mutable {
+  auto refuse = [&](const Error& error) -> kj::Promise<void> {
+    auto results = context.getResults();
+    rpc::setError(results.initOutcome(), error);
+    results.setFile(rpc::failed<schema::File>(error));
+    return kj::READY_NOW;
+  };
+  auto answer = [&folder = folder, view = view, context](Result<Opened> opened, Slot slot) mutable {
     auto results = context.getResults();
     if (opened.ok()) {
       auto& files = slot.connection().files;
@@ -120,20 +122,18 @@ kj::Promise<void> FileStoreServer::open(OpenContext context) {
       results.setFile(rpc::failed<schema::File>(opened.error()));
     }
   };
-  // Taken before anything is opened, so that calls in flight count too.
-  bool full = scope->openFiles >= scope->openFilesLimit;
-  OpenSlot slot(kj::addRef(*access));
-  if (scope->shuttingDown || full) {
-    answer(scope->shuttingDown ? shuttingDownError() : tooManyFiles(scope->openFilesLimit, path), kj::mv(slot));
-    return kj::READY_NOW;
-  }
+  if (scope->shuttingDown) return refuse(shuttingDownError());
+  auto slot = Slot::take(kj::addRef(*access), Resource::FILES, "cannot open", path);
+  if (!slot.ok()) return refuse(slot.error());
   KJ_IF_MAYBE (opened, view->root().tryOpenNow(path, O_RDONLY)) {
     answer(opened->ok() ? asFile(std::move(*opened).value(), path, true) : Result<Opened>(opened->error()),
-           kj::mv(slot));
+           std::move(*slot));
     return kj::READY_NOW;
   }
   return folder.run([view = view, path]() { return openFile(view->root(), path); })
-      .then([answer, slot = kj::mv(slot)](Result<Opened> opened) mutable { answer(std::move(opened), kj::mv(slot)); });
+      .then([answer, slot = std::move(*slot)](Result<Opened> opened) mutable {
+        answer(std::move(opened), kj::mv(slot));
+      });
 }
 
 kj::Promise<void> FileStoreServer::subtree(SubtreeContext context) {

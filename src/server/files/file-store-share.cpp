@@ -33,7 +33,7 @@ int64_t expiryIn(uint64_t lifetime) {
 }
 
 // As the asker means them: the path is from the top of its tree.
-Result<ShareTerms> readTerms(schema::ShareTerms::Reader from, const Access& access) {
+Result<ShareTerms> readTerms(schema::ShareTerms::Reader from, const Access& access, uint64_t standardQuota) {
   ShareTerms terms;
   terms.path = rpc::asView(from.getPath());
   Status valid = validatePath(terms.path);
@@ -48,7 +48,7 @@ Result<ShareTerms> readTerms(schema::ShareTerms::Reader from, const Access& acce
   }
   terms.expires = expiryIn(from.getLifetime());
   terms.uses = from.getUses();
-  terms.quota = from.getQuota();
+  terms.quota = from.getQuota() == 0 ? standardQuota : from.getQuota();
   return terms;
 }
 
@@ -67,7 +67,7 @@ kj::Promise<void> FileStoreServer::share(ShareContext context) {
     refuse(context, shuttingDownError());
     return kj::READY_NOW;
   }
-  auto terms = readTerms(context.getParams().getTerms(), *access);
+  auto terms = readTerms(context.getParams().getTerms(), *access, folder.options.shareQuota);
   context.releaseParams();
   if (!terms.ok()) {
     refuse(context, terms.error());

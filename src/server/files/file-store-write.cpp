@@ -195,11 +195,8 @@ kj::Promise<void> FileStoreServer::create(CreateContext context) {
     return refuse(
         errorAt(ErrorCode::INVALID_ARGUMENT, target->path, "the resume key for ", " is longer than 64 bytes"));
   }
-  if (scope->uploads >= scope->uploadsLimit) {
-    return refuse(errorAt(ErrorCode::LIMIT, target->path, "cannot begin the upload of ",
-                          ": this connection has " + std::to_string(scope->uploadsLimit) +
-                              " uploads open, which is the limit; finish some first"));
-  }
+  auto slot = Slot::take(kj::addRef(*access), Resource::UPLOADS, "cannot begin the upload of", target->path);
+  if (!slot.ok()) return refuse(slot.error());
   Creation creation{*target, {}, {}, !view->hasPending(*scope)};
   if (options.getResumeKey().size() > 0) {
     creation.resumeName = Staging::resumeNameOf(access->grant().id, joinPath(view->top(), target->path),
@@ -208,18 +205,21 @@ kj::Promise<void> FileStoreServer::create(CreateContext context) {
   if (options.getExpectedSize().isKnown()) creation.expectedSize = options.getExpectedSize().getKnown();
   context.releaseParams();
 
-  UploadSlot slot(kj::addRef(*access));
   return folder.run([creation = std::move(creation), view = view]() { return creation.begin(*view); })
       .then([&folder = folder, scope = kj::addRef(*scope)](Content content) mutable {
         auto& connection = *scope;
         return takeUp(folder, connection, kj::mv(content)).attach(kj::mv(scope));
       })
       .then([&folder = folder, view = view, answerError, context, target = std::move(*target),
-             slot = kj::mv(slot)](Content content) mutable {
+             slot = std::move(*slot)](Content content) mutable {
         if (!content.ok()) return answerError(context, content.error());
+        auto staged = slot.none(Resource::STAGED_BYTES);
+        Status counted = staged.grow((*content)->size());  // of an upload that is taken up again
+        if (!counted.ok()) return answerError(context, counted.error());
         auto results = context.getResults();
         results.setOffset((*content)->size());
-        results.setUpload(kj::heap<UploadServer>(folder, view, kj::mv(slot), std::move(target), std::move(*content)));
+        results.setUpload(kj::heap<UploadServer>(folder, view, kj::mv(slot), std::move(target), std::move(*content),
+                                                 std::move(staged)));
       });
 }
 

@@ -86,7 +86,7 @@ bool isInPageCache(const OpenFile& file, uint64_t offset, size_t size) {
 }  // namespace
 
 FileServer::FileServer(FolderState& folder, std::shared_ptr<const View> view, std::shared_ptr<const OpenFile> file,
-                       OpenSlot slotParam)
+                       Slot slotParam)
     : Guarded(kj::addRef(slotParam.access())),
       folder(folder),
       view(std::move(view)),
@@ -182,20 +182,16 @@ kj::Promise<void> FileServer::stream(StreamContext context) {
     rpc::setError(context.getResults().initOutcome(), shuttingDownError());
     return kj::READY_NOW;
   }
-  auto& scope = slot.connection();
-  if (scope.totals != nullptr && scope.totals->downloads.load() >= scope.downloadsLimit) {
-    rpc::setError(context.getResults().initOutcome(), {ErrorCode::LIMIT,
-                                                       "this connection has " + std::to_string(scope.downloadsLimit) +
-                                                           " streams open, as many as it may; let some end first",
-                                                       file->path});
+  auto place = Slot::take(kj::addRef(*access), Resource::STREAMS, "cannot stream", file->path);
+  if (!place.ok()) {
+    rpc::setError(context.getResults().initOutcome(), place.error());
     return kj::READY_NOW;
   }
   auto params = context.getParams();
-  auto download = kj::heap<Download>(folder, file, params.getSink(), params.getOffset(), params.getCount(),
-                                     slot.connection().totals);
+  auto download = kj::heap<Download>(folder, file, params.getSink(), params.getOffset(), params.getCount());
   context.releaseParams();
   auto promise = download->run();
-  return promise.attach(kj::mv(download)).then([context](Result<Download::Sent> sent) mutable {
+  return promise.attach(kj::mv(download), std::move(*place)).then([context](Result<Download::Sent> sent) mutable {
     auto results = context.getResults();
     if (sent.ok()) {
       results.setCount(sent->count);

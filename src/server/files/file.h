@@ -6,6 +6,7 @@
 #include <capstan/schema/files.capnp.h>
 #include <capstan/server/files/folder-state.h>
 #include <capstan/server/files/open-file.h>
+#include <capstan/server/files/slot.h>
 #include <capstan/server/files/view.h>
 
 namespace capstan::server::files {
@@ -14,12 +15,12 @@ namespace capstan::server::files {
 class FileServer final : public Guarded<schema::File> {
  public:
   // `folder` must outlive it.
-  FileServer(FolderState& folder, std::shared_ptr<const View> view, std::shared_ptr<const OpenFile> file,
-             OpenSlot slot);
+  FileServer(FolderState& folder, std::shared_ptr<const View> view, std::shared_ptr<const OpenFile> file, Slot slot);
 
   const std::shared_ptr<const OpenFile>& opened() const { return file; }
   // Of the tree that it was opened in.
   const std::string& top() const { return view->top(); }
+  const std::string& grant() const { return access->grant().id; }
   bool isUsable() const { return !access->lease->ended(); }
 
  protected:
@@ -33,7 +34,7 @@ class FileServer final : public Guarded<schema::File> {
   FolderState& folder;
   const std::shared_ptr<const View> view;
   const std::shared_ptr<const OpenFile> file;
-  OpenSlot slot;
+  Slot slot;
 
   bool readNow(ReadContext& context, uint64_t offset, size_t count);
   kj::Promise<void> readOnPool(ReadContext context, uint64_t offset, size_t count);

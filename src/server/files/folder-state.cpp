@@ -30,7 +30,8 @@ FolderState::FolderState(FolderOptions options, BlockingPool& pool, std::unique_
       staging(tree->staging.get()),
       trash(tree->trash.get()),
       committer(tree->committer.get()) {
-  noticing = std::make_unique<Noticing>(this->options.root, *root, *committer, this->options.watchTime);
+  noticing = std::make_unique<Noticing>(this->options.root, *root, *committer, this->options.watchTime,
+                                        ChangeJournal::Options{.changes = this->options.watchChanges});
 }
 
 FolderState::~FolderState() noexcept(false) { noticing->stop(); }
@@ -69,7 +70,7 @@ kj::Promise<kj::Maybe<HeldFile>> FolderState::localFile(ConnectionScope& scope, 
       auto& file = kj::downcast<FileServer>(*found);
       if (!file.isUsable()) return nullptr;
       auto& opened = file.opened();
-      return HeldFile{opened->fd, opened, opened->path, file.top()};
+      return HeldFile{opened->fd, opened, opened->path, file.top(), file.grant()};
     }
     return nullptr;
   });

@@ -35,8 +35,9 @@ ChangeKind kindOf(Committer::Applied::Kind kind) {
 
 }  // namespace
 
-Noticing::Noticing(std::string folder, const storage::Root& root, storage::Committer& committer, uint64_t keepTime)
-    : folder(std::move(folder)), root(root), keepTime(int64_t(keepTime)), committer(&committer) {
+Noticing::Noticing(std::string folder, const storage::Root& root, storage::Committer& committer, uint64_t keepTime,
+                   ChangeJournal::Options remembered)
+    : journal(remembered), folder(std::move(folder)), root(root), keepTime(int64_t(keepTime)), committer(&committer) {
   committer.onApplied([this](const Committer::Applied& change) { applied(change); });
 }
 

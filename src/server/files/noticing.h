@@ -26,7 +26,8 @@ class Noticing {
  public:
   // `folder`: as a path, for the watcher. Before the committer's first mutation. `keepTime`: nanoseconds for which the
   // watcher runs on after nobody is interested any more.
-  Noticing(std::string folder, const storage::Root& root, storage::Committer& committer, uint64_t keepTime);
+  Noticing(std::string folder, const storage::Root& root, storage::Committer& committer, uint64_t keepTime,
+           ChangeJournal::Options remembered = {});
   ~Noticing() noexcept(false);
   KJ_DISALLOW_COPY(Noticing);
 

@@ -1,4 +1,4 @@
-// A file held open for reading, and the place that it takes in its connection's count. Internal to src/server/files.
+// A file held open for reading. Internal to src/server/files.
 #pragma once
 
 #include <string>
@@ -19,26 +19,5 @@ struct OpenFile {
 
 // Opens a file for reading, with the errors of FileStore.open. Blocks.
 Result<std::shared_ptr<const OpenFile>> openFile(const Root& root, std::string path);
-
-// One of ConnectionScope.openFilesLimit, given back when it is destroyed. Belongs to the connection's loop.
-class OpenSlot {
- public:
-  explicit OpenSlot(kj::Own<Access> owner) : owner(kj::mv(owner)) {
-    ++connection().openFiles;
-    if (connection().totals != nullptr) ++connection().totals->openFiles;
-  }
-  OpenSlot(OpenSlot&&) = default;
-  ~OpenSlot() {
-    if (owner.get() == nullptr) return;
-    --connection().openFiles;
-    if (connection().totals != nullptr) --connection().totals->openFiles;
-  }
-
-  Access& access() { return *owner; }
-  ConnectionScope& connection() { return owner->connection(); }
-
- private:
-  kj::Own<Access> owner;
-};
 
 }  // namespace capstan::server::files

@@ -49,6 +49,10 @@ struct FolderOptions {
   // How long changes by other programs are noticed after the last subscription has ended: whoever synchronises every
   // few hours goes on from its cursor.
   uint64_t watchTime = 24ull * 3600 * 1'000'000'000;  // nanoseconds
+  uint32_t listEntries = 2048;                        // in one answer: at most MAX_LIST_ENTRIES
+  uint32_t watchNotices = 2000;                       // in one call to a watcher
+  size_t watchChanges = 100'000;                      // remembered for watchers
+  uint64_t shareQuota = 0;                            // bytes, of a share that was made without one; 0: none
 };
 
 // Limits that the file interfaces enforce; the same numbers go into schema::Limits.
@@ -56,16 +60,15 @@ inline constexpr size_t MAX_READ_BYTES = 1 << 20;
 inline constexpr size_t MAX_PUT_BYTES = 1 << 20;
 inline constexpr uint32_t MAX_LIST_ENTRIES = 2048;
 inline constexpr uint32_t MAX_BATCH_OPERATIONS = 16384;
-inline constexpr size_t BATCH_BYTES = 32 << 20;  // of operations that one connection's batches keep in memory
-inline constexpr uint64_t BATCH_STAGED_BYTES = 8ull << 30;  // of content that they have on the disk
 inline constexpr size_t STREAM_CHUNK_BYTES = 256 << 10;
 
 // A file held open, for those in this process who read it without RPC. Plain data, may cross threads.
 struct HeldFile {
   int fd = -1;  // valid as long as `owner` is held
   std::shared_ptr<const void> owner;
-  std::string path;  // relative to `top`
-  std::string top;   // of the tree that it was opened in, from the root of the served folder
+  std::string path;        // relative to `top`
+  std::string top;         // of the tree that it was opened in, from the root of the served folder
+  std::string grant = {};  // under which it was opened by a client; empty: by none
 };
 
 // Thread-safe. Must outlive every FileStore made from it; destroying it finishes commits that have begun.

@@ -41,20 +41,13 @@ bool sameContent(const struct stat& a, const struct stat& b) {
 }  // namespace
 
 Download::Download(FolderState& folder, std::shared_ptr<const OpenFile> openFile, schema::ByteSink::Client sink,
-                   uint64_t offset, uint64_t count, ConnectionScope::Totals* totals)
+                   uint64_t offset, uint64_t count)
     : folder(folder),
       file(std::move(openFile)),
       sink(kj::mv(sink)),
       offset(offset),
       count(count),
-      totals(totals),
-      onPool(!file->local) {
-  if (totals != nullptr) ++totals->downloads;
-}
-
-Download::~Download() {
-  if (totals != nullptr) --totals->downloads;
-}
+      onPool(!file->local) {}
 
 kj::Promise<Result<Download::Sent>> Download::run() {
   auto started = [this](Result<struct stat> status) -> Sending {

@@ -17,10 +17,9 @@ namespace capstan::server::files {
 // time (two on file systems that the loop may not ask). The page cache is read straight into the messages.
 class Download {
  public:
-  // `count` as in the schema. `totals` may be null. `folder` must outlive it.
+  // `count` as in the schema. `folder` must outlive it.
   Download(FolderState& folder, std::shared_ptr<const OpenFile> file, schema::ByteSink::Client sink, uint64_t offset,
-           uint64_t count, ConnectionScope::Totals* totals);
-  ~Download();
+           uint64_t count);
   KJ_DISALLOW_COPY(Download);
 
   struct Sent {
@@ -41,7 +40,6 @@ class Download {
   schema::ByteSink::Client sink;
   const uint64_t offset;
   const uint64_t count;
-  ConnectionScope::Totals* const totals;
 
   struct stat before {};
   uint64_t position = 0;

@@ -110,7 +110,8 @@ kj::Promise<void> TrashServer::runs(RunsContext context) {
 kj::Promise<void> TrashServer::list(ListContext context) {
   auto params = context.getParams();
   std::string run = textOf(params.getRun()), path = textOf(params.getPath()), cursor = textOf(params.getCursor());
-  size_t max = params.getMaxEntries() == 0 ? MAX_LIST_ENTRIES : std::min(params.getMaxEntries(), MAX_LIST_ENTRIES);
+  uint32_t most = folder.options.listEntries;
+  size_t max = params.getMaxEntries() == 0 ? most : std::min(params.getMaxEntries(), most);
   context.releaseParams();
   return folder.run([view = view, run, path, cursor, max]() { return view->listTrash(run, path, cursor, max); })
       .then([context](Result<Trash::Page> page) mutable {

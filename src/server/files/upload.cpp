@@ -7,25 +7,15 @@
 
 namespace capstan::server::files {
 
-UploadSlot::UploadSlot(kj::Own<Access> accessParam) : owner(kj::mv(accessParam)) {
-  ++connection().uploads;
-  if (connection().totals != nullptr) ++connection().totals->uploads;
-}
-
-UploadSlot::~UploadSlot() {
-  if (owner.get() == nullptr) return;
-  --connection().uploads;
-  if (connection().totals != nullptr) --connection().totals->uploads;
-}
-
-UploadServer::UploadServer(FolderState& folder, std::shared_ptr<const View> view, UploadSlot slotParam,
-                           UploadTarget target, std::shared_ptr<StagedContent> content)
+UploadServer::UploadServer(FolderState& folder, std::shared_ptr<const View> view, Slot slotParam, UploadTarget target,
+                           std::shared_ptr<StagedContent> content, Meters::Charge staged)
     : Guarded(kj::addRef(slotParam.access())),
       folder(folder),
       view(std::move(view)),
       slot(kj::mv(slotParam)),
       target(std::move(target)),
       content(std::move(content)),
+      stagedBytes(std::move(staged)),
       pieces([this](std::vector<Piece> taken) {
         struct Appending {
           std::vector<Piece> pieces;
@@ -50,6 +40,9 @@ capnp::Capability::Server::DispatchCallResult UploadServer::dispatchCall(
 }
 
 kj::Maybe<Error> UploadServer::refusal() const {
+  KJ_IF_MAYBE (error, tooMuch) {
+    return *error;
+  }
   KJ_IF_MAYBE (error, pieces.failure()) {
     return *error;
   }
@@ -65,8 +58,17 @@ kj::Maybe<Error> UploadServer::refusal() const {
   KJ_UNREACHABLE;
 }
 
+kj::Maybe<Error> UploadServer::overLimit(uint64_t bytes) {
+  Status grown = stagedBytes.grow(bytes);
+  if (grown.ok()) return nullptr;
+  return tooMuch.emplace(errorAt(ErrorCode::LIMIT, target.path, "the upload of ", ": " + grown.error().message));
+}
+
 kj::Promise<void> UploadServer::write(WriteContext context) {
   KJ_IF_MAYBE (error, refusal()) {
+    return rpc::exceptionFromError(*error);
+  }
+  KJ_IF_MAYBE (error, overLimit(context.getParams().getData().size())) {
     return rpc::exceptionFromError(*error);
   }
   auto added = pieces.addBytes(context.getParams().getData());
@@ -86,6 +88,9 @@ kj::Promise<void> UploadServer::copyRange(CopyRangeContext context) {
     return rpc::exceptionFromError(*error);
   }
   auto params = context.getParams();
+  KJ_IF_MAYBE (error, overLimit(params.getCount())) {
+    return rpc::exceptionFromError(*error);
+  }
   return pieces.add(Piece{nullptr, 0, params.getOffset(), params.getCount()});
 }
 
@@ -122,6 +127,7 @@ kj::Promise<void> UploadServer::commit(CommitContext context) {
       .then([this, context](Result<Entry> entry) mutable {
         if (entry.ok()) {
           state = State::COMMITTED;
+          stagedBytes.giveBack();
           rpc::write(context.getResults().initEntry(), *entry);
           return;
         }
@@ -166,10 +172,15 @@ kj::Promise<Result<UploadServer::Sealed>> UploadServer::seal() {
 }
 
 kj::Promise<Status> UploadServer::discardContent() {
-  return folder.run([content = content]() {
-    content->discard();
-    return okStatus();
-  });
+  return folder
+      .run([content = content]() {
+        content->discard();
+        return okStatus();
+      })
+      .then([this](Status status) {
+        if (status.ok()) stagedBytes.giveBack();
+        return status;
+      });
 }
 
 kj::Promise<void> UploadServer::discard(DiscardContext context) {

@@ -4,25 +4,12 @@
 
 #include <capstan/server/files/folder-state.h>
 #include <capstan/server/files/piece-queue.h>
+#include <capstan/server/files/slot.h>
 #include <capstan/server/files/view.h>
 #include <capstan/storage/committer.h>
 #include <capstan/storage/staged-content.h>
 
 namespace capstan::server::files {
-
-// One of ConnectionScope.uploadsLimit, given back when it is destroyed. Belongs to the connection's loop.
-class UploadSlot {
- public:
-  explicit UploadSlot(kj::Own<Access> owner);
-  UploadSlot(UploadSlot&&) = default;
-  ~UploadSlot();
-
-  Access& access() { return *owner; }
-  ConnectionScope& connection() { return owner->connection(); }
-
- private:
-  kj::Own<Access> owner;
-};
 
 // Where an upload goes, and how.
 struct UploadTarget {
@@ -37,8 +24,9 @@ struct UploadTarget {
 // Belongs to its connection's loop. The folder must outlive it.
 class UploadServer final : public Guarded<schema::Upload> {
  public:
-  UploadServer(FolderState& folder, std::shared_ptr<const View> view, UploadSlot slot, UploadTarget target,
-               std::shared_ptr<StagedContent> content);
+  // `staged`: what the content takes already.
+  UploadServer(FolderState& folder, std::shared_ptr<const View> view, Slot slot, UploadTarget target,
+               std::shared_ptr<StagedContent> content, Meters::Charge staged);
   ~UploadServer() noexcept(false);
 
   // Once a method has thrown that is declared `-> stream`, the library lets every later call on the object throw the
@@ -60,6 +48,8 @@ class UploadServer final : public Guarded<schema::Upload> {
   // Why the upload cannot be used (any more), if so.
   kj::Maybe<Error> refusal() const;
   Error withPath(Error error) const;
+  // Counts what is about to be staged.
+  kj::Maybe<Error> overLimit(uint64_t bytes);
 
   // What is ready to be put into its place.
   struct Sealed {
@@ -73,13 +63,15 @@ class UploadServer final : public Guarded<schema::Upload> {
   // constant after construction
   FolderState& folder;
   const std::shared_ptr<const View> view;
-  UploadSlot slot;
+  Slot slot;
   const UploadTarget target;
   const std::shared_ptr<StagedContent> content;
 
   // owned by the loop
   State state = State::OPEN;
-  PieceQueue pieces;  // its error names the path
+  Meters::Charge stagedBytes;
+  kj::Maybe<Error> tooMuch;  // was sent: nothing more is taken, nor committed
+  PieceQueue pieces;         // its error names the path
 };
 
 }  // namespace capstan::server::files

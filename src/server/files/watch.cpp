@@ -15,7 +15,6 @@ namespace capstan::server::files {
 
 namespace {
 
-constexpr size_t MAX_NOTICES = 2'000;  // in one call
 constexpr uint64_t MAX_INTERVAL = 3600'000'000'000;
 
 class TreeLookup final : public Lookup {
@@ -49,17 +48,6 @@ void write(schema::WatchMeans::Builder to, const Noticing::Means& means) {
 
 }  // namespace
 
-WatchSlot::WatchSlot(kj::Own<Access> accessParam, Noticing& noticing) : owner(kj::mv(accessParam)), interest(noticing) {
-  ++connection().subscriptions;
-  if (connection().totals != nullptr) ++connection().totals->subscriptions;
-}
-
-WatchSlot::~WatchSlot() {
-  if (owner.get() == nullptr) return;
-  --connection().subscriptions;
-  if (connection().totals != nullptr) --connection().totals->subscriptions;
-}
-
 kj::Promise<void> FileStoreServer::watch(WatchContext context) {
   auto refuse = [](WatchContext& context, const Error& error) {
     auto results = context.getResults();
@@ -75,19 +63,14 @@ kj::Promise<void> FileStoreServer::watch(WatchContext context) {
     valid = errorAt(ErrorCode::NOT_FOUND, settings.path, "there is no file or folder ");
   }
   if (valid.ok() && scope->shuttingDown) valid = shuttingDownError();
-  if (valid.ok() && scope->subscriptions >= scope->subscriptionsLimit) {
-    valid = Error{ErrorCode::LIMIT,
-                  "this connection watches " + std::to_string(scope->subscriptionsLimit) +
-                      " times already, which is the limit; drop a subscription first",
-                  {}};
-  }
-  if (!valid.ok()) {
-    refuse(context, valid.error());
+  Result<Slot> place = valid.ok() ? Slot::take(kj::addRef(*access), Resource::SUBSCRIPTIONS) : valid.error();
+  if (!place.ok()) {
+    refuse(context, place.error());
     return kj::READY_NOW;
   }
   std::string since(rpc::asView(params.getSince()));
   auto watcher = params.getWatcher();
-  WatchSlot slot(kj::addRef(*access), *folder.noticing);
+  WatchSlot slot(std::move(*place), *folder.noticing);
   context.releaseParams();
   return folder.noticing->catchUps.join(folder).then(
       [&folder = folder, view = view, refuse, context, since = std::move(since), watcher = kj::mv(watcher),
@@ -147,7 +130,7 @@ kj::Promise<void> SubscriptionServer::waitForInterval() {
 
 // One call to the watcher, if something has changed that it watches.
 kj::Promise<void> SubscriptionServer::tell() {
-  auto page = folder.noticing->journal.read(position, MAX_NOTICES);
+  auto page = folder.noticing->journal.read(position, folder.options.watchNotices);
   position = page.next;
   overflow = overflow || page.overflow;
   Coalescing coalescing;

@@ -12,6 +12,7 @@
 #include <capstan/server/files/folder-state.h>
 #include <capstan/server/files/notices.h>
 #include <capstan/server/files/noticing.h>
+#include <capstan/server/files/slot.h>
 #include <capstan/server/files/view.h>
 
 namespace capstan::server::files {
@@ -21,17 +22,11 @@ struct WatchSettings {
   kj::Duration minimumInterval = 0 * kj::NANOSECONDS;
 };
 
-// One of ConnectionScope.subscriptionsLimit, given back when it is destroyed. Belongs to the connection's loop.
-class WatchSlot {
- public:
-  WatchSlot(kj::Own<Access> owner, Noticing& noticing);
-  WatchSlot(WatchSlot&&) = default;
-  ~WatchSlot();
-  Access& access() { return *owner; }
-  ConnectionScope& connection() { return owner->connection(); }
+// The place of a subscription, and the noticing of changes as long as there is one. Belongs to the connection's loop.
+struct WatchSlot : public Slot {
+  WatchSlot(Slot slot, Noticing& noticing) : Slot(kj::mv(slot)), interest(noticing) {}
 
  private:
-  kj::Own<Access> owner;
   Noticing::Interest interest;
 };
 

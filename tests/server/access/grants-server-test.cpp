@@ -15,6 +15,7 @@ class SharesTest : public testing::Test {
   Sharing serving;
   std::unique_ptr<TestClient> owner;
 
+  ~SharesTest() noexcept {}
   SharesTest() {
     serving.base.write("root/photos/a.jpg", "a");
     serving.base.write("root/file", "b");

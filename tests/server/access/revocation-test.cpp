@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdio>
 
+#include "../paused-stream.h"
 #include "../sharing.h"
 
 namespace capstan::server {
@@ -12,46 +13,6 @@ using testing::HasSubstr;
 using Clock = std::chrono::steady_clock;
 
 bool isLong() { return getenv("CAPSTAN_TEST_LONG") != nullptr; }
-
-// Reads nothing from the connection while it is paused: a reader that is slow in earnest.
-class PausedStream final : public kj::AsyncIoStream {
- public:
-  struct Switch {
-    bool paused = false;
-    kj::Maybe<kj::ForkedPromise<void>> resumed;
-    kj::Maybe<kj::Own<kj::PromiseFulfiller<void>>> fulfiller;
-
-    void pause() {
-      auto paf = kj::newPromiseAndFulfiller<void>();
-      resumed = paf.promise.fork();
-      fulfiller = kj::mv(paf.fulfiller);
-      paused = true;
-    }
-    void resume() {
-      paused = false;
-      KJ_IF_MAYBE (each, fulfiller) (*each)->fulfill();
-    }
-  };
-  PausedStream(kj::Own<kj::AsyncIoStream> inner, Switch& pausing) : inner(kj::mv(inner)), pausing(pausing) {}
-
-  kj::Promise<size_t> tryRead(void* buffer, size_t least, size_t most) override {
-    if (!pausing.paused) return inner->tryRead(buffer, least, most);
-    return KJ_ASSERT_NONNULL(pausing.resumed).addBranch().then([this, buffer, least, most]() {
-      return inner->tryRead(buffer, least, most);
-    });
-  }
-  kj::Promise<void> write(const void* buffer, size_t size) override { return inner->write(buffer, size); }
-  kj::Promise<void> write(kj::ArrayPtr<const kj::ArrayPtr<const kj::byte>> pieces) override {
-    return inner->write(pieces);
-  }
-  kj::Promise<void> whenWriteDisconnected() override { return inner->whenWriteDisconnected(); }
-  void shutdownWrite() override { inner->shutdownWrite(); }
-  void abortRead() override { inner->abortRead(); }
-
- private:
-  kj::Own<kj::AsyncIoStream> inner;
-  Switch& pausing;
-};
 
 // One connection that a large file is streamed to. Every second one stops to read.
 struct StreamReader {
@@ -76,6 +37,8 @@ struct StreamReader {
 
 class RevocationTest : public testing::Test {
  protected:
+  ~RevocationTest() noexcept {}
+
   Sharing serving;
   std::unique_ptr<TestClient> owner;
 
@@ -94,7 +57,8 @@ class RevocationTest : public testing::Test {
 
 TEST_F(RevocationTest, EndsAllStreamsToSlowReadersAndNothingSucceedsAfterIt) {
   const unsigned count = isLong() ? 1000 : 100;
-  serving.options.maxConnections = count + 8;
+  serving.limit(Limit::SERVER_CONNECTIONS, count + 8);
+  serving.limit(Limit::GRANT_CONNECTIONS, count);
   start();
   auto made = serving.share(*owner, {.write = true, .label = "to many"});
   std::vector<std::unique_ptr<StreamReader>> readers;

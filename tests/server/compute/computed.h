@@ -18,7 +18,6 @@ struct Computed {
   BlockingPool pool{{2, 256}};
   std::unique_ptr<files::ServedFolder> folder;
   std::unique_ptr<Computing> computing;
-  ConnectionScope::Totals totals;
   kj::Own<ConnectionScope> scope = kj::refcounted<ConnectionScope>();
   kj::Own<rpc::InProcessPeers> peers;
   kj::Maybe<schema::FileStore::Client> theStore;
@@ -31,7 +30,6 @@ struct Computed {
     auto started = Computing::open({temp.path(), limits}, *folder);
     KJ_REQUIRE(started.ok(), started.error().message.c_str());
     computing = std::move(*started);
-    scope->totals = &totals;
     connect();
   }
   ~Computed() { disconnect(); }

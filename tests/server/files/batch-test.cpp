@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "batching.h"
+#include "take-all.h"
 
 #include <capstan/base/path.h>
 
@@ -45,7 +46,7 @@ TEST_F(BatchTest, ThrowsAwayWhatIsStagedWhenItIsDropped) {
   }
   EXPECT_TRUE(put("c", "3").ok());  // the drop has arrived before
   EXPECT_FALSE(std::filesystem::exists(temp / "a"));
-  EXPECT_EQ(scope->batches, 0u);
+  EXPECT_EQ(scope->meter->used(Resource::BATCHES), 0u);
   while (!staged().empty()) sched_yield();  // a job of the pool throws it away
 }
 
@@ -182,7 +183,7 @@ TEST_F(BatchTest, IsUsedUpByItsCommit) {
 
 TEST_F(BatchTest, HasLimits) {
   std::vector<schema::Batch::Client> held;
-  for (uint32_t i = 0; i < scope->batchesLimit; ++i) held.push_back(begin());
+  for (uint32_t i = 0; i < scope->meter->bound(Resource::BATCHES); ++i) held.push_back(begin());
   auto refused = store.beginRequest().send().wait(waitScope);
   EXPECT_EQ(KJ_ASSERT_NONNULL(rpc::errorIn(refused.getOutcome())).code, ErrorCode::LIMIT);
   std::vector<Fill> many(MAX_BATCH_OPERATIONS, removing("x"));
@@ -207,18 +208,18 @@ TEST_F(BatchTest, FailsAnOperationWhosePathIsTooLong) {
 TEST_F(BatchTest, CountsWhatAConnectionsBatchesHold) {
   auto dropped = begin();
   add(dropped, {putting("dropped", std::string(10'000, 'x'))});
-  EXPECT_GT(scope->batchBytes, 7u);
-  EXPECT_EQ(scope->batchStagedBytes, 10'000u);
+  EXPECT_GT(scope->meter->used(Resource::BATCH_BYTES), 7u);
+  EXPECT_EQ(scope->meter->used(Resource::BATCH_STAGED_BYTES), 10'000u);
   auto batch = begin();
   add(batch, {putting("file", "content")});
-  EXPECT_EQ(scope->batchStagedBytes, 10'000u + 4096);
+  EXPECT_EQ(scope->meter->used(Resource::BATCH_STAGED_BYTES), 10'000u + 4096);
   commit(batch);
-  EXPECT_EQ(scope->batchStagedBytes, 10'000u);
+  EXPECT_EQ(scope->meter->used(Resource::BATCH_STAGED_BYTES), 10'000u);
   dropped = nullptr;
-  EXPECT_EQ(scope->batchStagedBytes, 0u);
-  EXPECT_EQ(scope->batchBytes, 0u);
+  EXPECT_EQ(scope->meter->used(Resource::BATCH_STAGED_BYTES), 0u);
+  EXPECT_EQ(scope->meter->used(Resource::BATCH_BYTES), 0u);
 
-  scope->batchStagedBytes = BATCH_STAGED_BYTES;
+  auto others = takeAllBut(*scope, Resource::BATCH_STAGED_BYTES, 0);
   auto full = begin();
   add(full, {removing("file")});
   auto thrown = kj::runCatchingExceptions([&]() { add(full, {putting("other", "content")}); });
@@ -227,7 +228,6 @@ TEST_F(BatchTest, CountsWhatAConnectionsBatchesHold) {
   commit(full, &whole);
   EXPECT_EQ(whole.code, ErrorCode::LIMIT);
   EXPECT_TRUE(std::filesystem::exists(temp / "file")) << "nothing was changed";
-  scope->batchStagedBytes = 0;
 }
 
 TEST_F(BatchTest, RefusesAnIdThatIsNone) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "served.h"
+#include "take-all.h"
 
 namespace capstan::server::files {
 namespace {
@@ -99,13 +100,13 @@ TEST_F(FileStoreRead, OpensNothingButFiles) {
   EXPECT_EQ(openCode("pipe"), ErrorCode::UNSUPPORTED);
   EXPECT_EQ(openCode("missing/below"), ErrorCode::NOT_FOUND);
   EXPECT_EQ(openCode("/etc/passwd"), ErrorCode::INVALID_PATH);
-  EXPECT_EQ(served.totals.openFiles, 0u);
+  EXPECT_EQ(served.scope->meter->used(Resource::FILES), 0u);
 }
 
 TEST_F(FileStoreRead, LimitsOpenFilesAndGivesThemBack) {
   temp.write("file", "x");
   temp.link("link", "file");
-  served.scope->openFilesLimit = 3;
+  auto others = takeAllBut(*served.scope, Resource::FILES, 3);
   std::vector<schema::File::Client> files;
   for (int i = 0; i < 3; ++i) {
     auto request = served.store.openRequest();
@@ -114,16 +115,17 @@ TEST_F(FileStoreRead, LimitsOpenFilesAndGivesThemBack) {
     EXPECT_EQ(codeIn(response.getOutcome()), ErrorCode::UNSET);
     files.push_back(response.getFile());
   }
-  EXPECT_EQ(served.totals.openFiles, 3u);
+  EXPECT_EQ(served.scope->meter->used(Resource::FILES), others.amount() + 3);
   auto request = served.store.openRequest();
   request.setPath(rpc::asData("file"));
   auto response = served.wait(request.send());
   auto error = KJ_ASSERT_NONNULL(rpc::errorIn(response.getOutcome()));
   EXPECT_EQ(error.code, ErrorCode::LIMIT);
-  EXPECT_THAT(error.message, HasSubstr("3 files open"));
-  EXPECT_THAT(error.message, HasSubstr("close some"));
+  EXPECT_THAT(error.message, HasSubstr("cannot open file"));
+  EXPECT_THAT(error.message, HasSubstr("256 files open"));
+  EXPECT_THAT(error.message, HasSubstr("drop some"));
   files.pop_back();
-  served.turnUntil([&] { return served.totals.openFiles == 2; });
+  served.turnUntil([&] { return served.scope->meter->used(Resource::FILES) == others.amount() + 2; });
   EXPECT_EQ(openCode("file"), ErrorCode::UNSET);
 }
 
@@ -131,9 +133,9 @@ TEST_F(FileStoreRead, FilesAreClosedWhenTheConnectionEnds) {
   temp.write("file", "x");
   auto file = served.open("file");
   served.wait(file.statRequest().send());
-  EXPECT_EQ(served.totals.openFiles, 1u);
+  EXPECT_EQ(served.scope->meter->used(Resource::FILES), 1u);
   served.peers->server = nullptr;
-  EXPECT_EQ(served.totals.openFiles, 0u);
+  EXPECT_EQ(served.scope->meter->used(Resource::FILES), 0u);
 }
 
 TEST_F(FileStoreRead, TakesNoNewWorkWhileShuttingDown) {
@@ -179,13 +181,14 @@ TEST_F(FileStoreRead, MayBeGoneWhileTheDiskStillAnswers) {
     promise.poll(served.waitScope);
     if (i % 2 == 0) {
       served.peers = nullptr;
-      served.peers = kj::heap<rpc::InProcessPeers>(served.folder->newFileStore(Access::ofOwner(kj::addRef(*served.scope))));
+      served.peers =
+          kj::heap<rpc::InProcessPeers>(served.folder->newFileStore(Access::ofOwner(kj::addRef(*served.scope))));
       served.store = served.peers->bootstrap<schema::FileStore>();
     }
   }
   served.peers = nullptr;
   // What was begun goes on to its end, then nobody holds it.
-  served.turnUntil([&] { return served.totals.openFiles == 0; });
+  served.turnUntil([&] { return served.scope->meter->used(Resource::FILES) == 0; });
   served.folder = nullptr;  // waits for the jobs
 }
 

@@ -22,7 +22,6 @@ struct Served {
   kj::WaitScope& waitScope = io.waitScope;
   BlockingPool pool{{2, 256}};
   std::unique_ptr<ServedFolder> folder;
-  ConnectionScope::Totals totals;
   kj::Own<ConnectionScope> scope = kj::refcounted<ConnectionScope>();
   kj::Own<rpc::InProcessPeers> peers;
   schema::FileStore::Client store = nullptr;
@@ -31,7 +30,6 @@ struct Served {
     auto opened = ServedFolder::open({temp.path(), cacheBytes}, pool);
     KJ_REQUIRE(opened.ok(), opened.error().message.c_str());
     folder = std::move(*opened);
-    scope->totals = &totals;
     peers = kj::heap<rpc::InProcessPeers>(folder->newFileStore(Access::ofOwner(kj::addRef(*scope))));
     store = peers->bootstrap<schema::FileStore>();
   }

@@ -32,7 +32,8 @@ class StreamTest : public ::testing::TestWithParam<bool> {
     auto fd = served.state().root->open(path, O_RDONLY, Follow::YES);
     KJ_REQUIRE(fd.ok(), fd.error().message.c_str());
     auto file = std::make_shared<const OpenFile>(OpenFile{std::move(*fd), path, false});
-    return kj::heap<FileServer>(served.state(), file, OpenSlot(Access::ofOwner(kj::addRef(*served.scope))));
+    return kj::heap<FileServer>(served.state(), View::of(served.state(), ""), file,
+                                *Slot::take(Access::ofOwner(kj::addRef(*served.scope)), Resource::FILES));
   }
   capnp::RemotePromise<schema::File::StreamResults> start(schema::File::Client file, uint64_t offset = 0,
                                                           uint64_t count = ~uint64_t(0)) {
@@ -79,7 +80,7 @@ TEST_P(StreamTest, SendsAnyRangeAndEndsTheSink) {
   EXPECT_EQ(stream("empty").getCount(), 0u);
   EXPECT_TRUE(received.ended);
   EXPECT_EQ(received.writes, 0u);
-  EXPECT_EQ(served.totals.downloads, 0u);
+  EXPECT_EQ(served.scope->meter->used(Resource::STREAMS), 0u);
 }
 
 TEST_P(StreamTest, SkipsHoles) {
@@ -162,7 +163,7 @@ TEST_P(StreamTest, WaitsForASlowSinkAndHoldsLittleMeanwhile) {
   for (int i = 0; i < 1000; ++i) served.waitScope.poll();
   EXPECT_FALSE(promise.poll(served.waitScope));
   EXPECT_LT(received.bytes.size(), size_t(8 << 20)) << "no more than a window is on its way";
-  EXPECT_EQ(served.totals.downloads, 1u);
+  EXPECT_EQ(served.scope->meter->used(Resource::STREAMS), 1u);
   gate.fulfiller->fulfill();
   EXPECT_EQ(served.wait(kj::mv(promise)).getCount(), uint64_t(12 << 20));
 }
@@ -174,10 +175,10 @@ TEST_P(StreamTest, StopsWhenTheCallIsDropped) {
   {
     auto promise = start(open("file"));
     served.turnUntil([&] { return received.writes > 0; });
-    EXPECT_EQ(served.totals.downloads, 1u);
+    EXPECT_EQ(served.scope->meter->used(Resource::STREAMS), 1u);
   }
   gate.fulfiller->fulfill();
-  served.turnUntil([&] { return served.totals.downloads == 0 && received.dropped; });
+  served.turnUntil([&] { return served.scope->meter->used(Resource::STREAMS) == 0 && received.dropped; });
   EXPECT_FALSE(received.ended);
   EXPECT_LT(received.bytes.size(), size_t(12 << 20));
 }

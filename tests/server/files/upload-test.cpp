@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "take-all.h"
 #include "writing.h"
 
 #include <capstan/base/close-later.h>
@@ -238,15 +239,15 @@ TEST_F(UploadTest, GivesModeAndTimeAndKeepsTheModeOfWhatItReplaces) {
 }
 
 TEST_F(UploadTest, CountsUploadsAgainstTheLimitAndGivesThemBack) {
-  server.scope->uploadsLimit = 2;
+  auto others = takeAllBut(*server.scope, Resource::UPLOADS, 2);
   auto first = begin("a"), second = begin("b");
-  EXPECT_EQ(server.totals.uploads.load(), 2u);
+  EXPECT_EQ(server.scope->meter->used(Resource::UPLOADS), server.scope->meter->bound(Resource::UPLOADS));
   EXPECT_EQ(begin("c").answer.code, ErrorCode::LIMIT);
   first.upload = nullptr;
   EXPECT_TRUE(begin("c").answer.ok());
   second.upload = nullptr;
   EXPECT_EQ(begin("no/c").answer.code, ErrorCode::NOT_FOUND);
-  EXPECT_EQ(server.totals.uploads.load(), 0u);
+  EXPECT_EQ(server.scope->meter->used(Resource::UPLOADS), others.amount());
   EXPECT_THAT(server.staged(), IsEmpty());
 }
 

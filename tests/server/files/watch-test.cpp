@@ -464,17 +464,17 @@ TEST_F(Watching, ABrokenWatcherEndsTheSubscription) {
   put("file", "content");
   EXPECT_EQ(flush(watched), "cancelled");
   EXPECT_EQ(heard.calls, 1u);
-  EXPECT_EQ(scope->subscriptions, 0u);
+  EXPECT_EQ(scope->meter->used(Resource::SUBSCRIPTIONS), 0u);
   EXPECT_TRUE(heard.dropped);
 }
 
 TEST_F(Watching, ADroppedSubscriptionEndsAndGivesItsPlaceBack) {
   Heard heard;
   auto watched = watch(heard);
-  EXPECT_EQ(totals.subscriptions.load(), 1u);
+  EXPECT_EQ(scope->meter->used(Resource::SUBSCRIPTIONS), 1u);
   watched.subscription = nullptr;
   turnUntil([&]() { return heard.dropped; });
-  EXPECT_EQ(totals.subscriptions.load(), 0u);
+  EXPECT_EQ(scope->meter->used(Resource::SUBSCRIPTIONS), 0u);
   std::vector<Watched> many;
   std::vector<Heard> each(65);
   for (size_t i = 0; i < 64; ++i) many.push_back(watch(each[i]));

@@ -71,7 +71,6 @@ struct Writing {
   BlockingPool pool{{3, 4096}};
   FolderOptions options;
   std::unique_ptr<ServedFolder> folder;
-  ConnectionScope::Totals totals;
   kj::Own<ConnectionScope> scope;
   schema::FileStore::Client store = nullptr;
 
@@ -95,7 +94,6 @@ struct Writing {
   // A new connection, as far as the server can tell.
   void connect(std::string grantId = "grant") {
     scope = kj::refcounted<ConnectionScope>();
-    scope->totals = &totals;
     ShareTerms terms;
     terms.rights = {true, true, false};
     auto grant = std::make_shared<Grant>(std::move(grantId), Grant::newOwner(), std::move(terms), 0);
