@@ -48,7 +48,7 @@ class Tls(EndToEnd):
         self.ok("put", "up", "up", address=invite)
         self.assertEqual(self.server.read("up"), b"x" * 3_000_000)
         self.ok("get", "up", "down", address=invite)
-        self.assertEqual(self.ok("sum", "1", "2", address=invite).text.strip(), "3")
+        self.assertEqual(self.ok("add", "1", "2", address=invite).text.strip(), "3")
         self.make("folder/a", b"a")
         self.ok("sync", "folder", "synced", "--once", address=invite)
         self.assertEqual(self.server.read("synced/a"), b"a")
@@ -65,7 +65,7 @@ class Tls(EndToEnd):
 
     def test_another_server_at_the_same_address_is_denied_and_sees_no_token(self):
         other = Server(self)
-        outcome = self.fails(4, "denied", "cat", "file", address=self.invite(address=other.address))
+        outcome = self.fails(6, "denied", "cat", "file", address=self.invite(address=other.address))
         self.assertIn("another certificate", outcome.errors)
         self.assertIn("new invite", outcome.errors)
         self.assertNotIn("logged in", other.log_text())
@@ -108,7 +108,7 @@ class Tls(EndToEnd):
                                     % (self.server.address, self.server.token_file)).encode())
         self.ok("ls", address="mine")
         self.make("server.pem", certificate_of(Server(self)).encode())
-        self.fails(4, "denied", "ls", address="mine")
+        self.fails(6, "denied", "ls", address="mine")
 
     def test_other_programs_find_tls_of_today(self):
         context = ssl.create_default_context(cadata=certificate_of(self.server))
@@ -129,7 +129,7 @@ class Tls(EndToEnd):
         self.server.stop()
         os.chmod(path, 0o640)
         outcome = self.run_capstan("serve", self.server.root, "--listen", "127.0.0.1:0", "--state", self.server.state)
-        self.assertEqual(outcome.status, 4, outcome.errors)
+        self.assertEqual(outcome.status, 6, outcome.errors)
         self.assertIn("chmod 600", outcome.errors)
 
     def test_a_restart_keeps_the_key(self):
@@ -157,7 +157,7 @@ class Tls(EndToEnd):
         self.server.signal(signal.SIGHUP)
         eventually(lambda: "were read again" in self.server.log_text(), "both were read again")
         self.ok("ls", address=self.invite("second", second))
-        self.fails(4, "denied", "ls", address=self.invite("first", first))
+        self.fails(6, "denied", "ls", address=self.invite("first", first))
 
     def test_a_certificate_without_its_key_is_a_usage_error(self):
         outcome = self.run_capstan("serve", self.server.root, "--tls-cert", "c.pem", "--listen", "127.0.0.1:0")
