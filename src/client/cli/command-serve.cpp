@@ -16,6 +16,7 @@
 #include <capstan/base/text.h>
 #include <capstan/base/user-dirs.h>
 #include <capstan/client/cli/exit-status.h>
+#include <capstan/client/cli/limit-flags.h>
 #include <capstan/client/cli/output.h>
 #include <capstan/rpc/address.h>
 #include <capstan/rpc/event-loop.h>
@@ -149,6 +150,23 @@ Result<T> oneOf(const std::optional<std::string>& text, T otherwise, std::string
       ErrorCode::INVALID_ARGUMENT, std::string(flag) + " takes " + names + ", not " + escapeForTerminal(*text), {}};
 }
 
+Result<server::Limits> limitsFrom(const ServeOptions& options) {
+  server::Limits limits;
+  for (const std::string& each : options.limits) {
+    auto set = setLimit(limits, each);
+    if (!set.ok()) return set.error();
+  }
+  if (options.maxConnections) {
+    auto set = limits.set(server::Limit::SERVER_CONNECTIONS, *options.maxConnections);
+    if (!set.ok()) return Error{ErrorCode::INVALID_ARGUMENT, "--max-connections: " + set.error().message, {}};
+  }
+  if (options.idleTimeout) {
+    auto set = limits.set(server::Limit::CONNECTION_IDLE_TIME, *options.idleTimeout);
+    if (!set.ok()) return Error{ErrorCode::INVALID_ARGUMENT, "--idle-timeout: " + set.error().message, {}};
+  }
+  return limits;
+}
+
 Result<server::ServerOptions> translated(const ServeOptions& options) {
   server::ServerOptions result;
   auto inherited = server::takeSocketsFromSystemd();
@@ -161,7 +179,8 @@ Result<server::ServerOptions> translated(const ServeOptions& options) {
   auto authentication = oneOf(options.authentication, server::Authentication::TOKEN, "--auth",
                               {{"token", server::Authentication::TOKEN}, {"none", server::Authentication::NONE}});
   if (!authentication.ok()) return authentication.error();
-  if (options.maxConnections == 0u) return Error{ErrorCode::INVALID_ARGUMENT, "--max-connections takes 1 or more", {}};
+  auto limits = limitsFrom(options);
+  if (!limits.ok()) return limits.error();
   result.root = options.root.value_or(".");
   result.stateFolder = options.state.value_or(userStateFolder());
   result.listen = std::move(*addresses);
@@ -174,9 +193,7 @@ Result<server::ServerOptions> translated(const ServeOptions& options) {
   result.tlsKey = options.tlsKey.value_or("");
   result.insecure = options.insecure;
   result.threads = unsigned(std::min<uint64_t>(options.threads.value_or(0), MAX_THREADS));
-  result.maxConnections =
-      unsigned(std::min<uint64_t>(options.maxConnections.value_or(result.maxConnections), 1u << 20));
-  result.idleTimeout = options.idleTimeout.value_or(0);
+  result.limits = *limits;
   result.cacheBytes = options.cacheBytes.value_or(result.cacheBytes);
   result.cachePolicy = *policy;
   return result;
@@ -226,6 +243,10 @@ Result<int> run(const ServeOptions& options) {
 
 int serve(const ServeOptions& options) {
   log::setLevel(options.quiet ? log::Level::WARNING : options.verbose ? log::Level::DEBUG : log::Level::INFO);
+  if (std::find(options.limits.begin(), options.limits.end(), "help") != options.limits.end()) {
+    fputs(describeLimits(server::Limits()).c_str(), stdout);
+    return 0;
+  }
   auto status = run(options);
   if (status.ok()) return *status;
   complain(options, status.error());

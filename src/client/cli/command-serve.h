@@ -24,6 +24,7 @@ struct ServeOptions {
   std::optional<std::string> tlsKey;          // --tls-key FILE
   std::optional<uint64_t> maxConnections;     // --max-connections N
   std::optional<uint64_t> idleTimeout;        // --idle-timeout DUR, nanoseconds; 0: never
+  std::vector<std::string> limits;            // --limit NAME=VALUE...; "help": serve nothing, list them
   // Of all commands.
   bool json = false;     // errors as JSON
   bool quiet = false;    // -q: only warnings and errors are logged, no greeting

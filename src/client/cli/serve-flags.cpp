@@ -29,8 +29,11 @@ AnyAction define(OptionTable& table) {
   table.choice("--auth", options->authentication, "token|none", "what clients have to show (default: token)");
   table.text("--tls-cert", options->tlsCertificate, "FILE", "certificate in PEM, with its chain (default: its own)");
   table.text("--tls-key", options->tlsKey, "FILE", "the key of that certificate; SIGHUP reads both again");
-  table.number("--max-connections", options->maxConnections, "more are turned away");
-  table.duration("--idle-timeout", options->idleTimeout, "end connections on which nothing happens for this long");
+  table.number("--max-connections", options->maxConnections, "more are turned away (as --limit server.connections=N)");
+  table.duration("--idle-timeout", options->idleTimeout,
+                 "end connections on which nothing happens for this long (as --limit idle-time=DUR)");
+  table.texts("--limit", options->limits, "NAME=VALUE",
+              "what clients may hold and do; may be repeated; help: lists all");
   return OwnLoopAction([options](const GlobalFlags& flags, const Operands& operands) {
     if (flags.timeout) return refuseTimeout(flags);
     if (!operands.empty()) options->root = operands[0];
