@@ -128,7 +128,16 @@ class TaskTaker {
     return scope.context.folder.localTree(*scope.connection, file.getStore())
         .then([this, to = std::move(to)](kj::Maybe<kj::Own<Access>> tree) mutable -> Status {
           KJ_IF_MAYBE (found, tree) {
-            to.path = joinPath((*found)->top, to.path);
+            if (auto ended = (*found)->lease->ended()) return *ended;
+            if ((*found)->grant().id != scope.access->grant().id) {
+              return errorAt(ErrorCode::DENIED, to.path, "a job cannot store its result as ",
+                             ": it stores in trees of the login that it is submitted with, and in no others");
+            }
+            if (!(*found)->rights.write) {
+              return errorAt(ErrorCode::DENIED, to.path, "a job cannot store its result as ",
+                             ": the tree was given for reading only; ask whoever gave it to you for more");
+            }
+            to.top = (*found)->top;
             task.output = std::move(to);
             return okStatus();
           }
@@ -170,22 +179,24 @@ class TaskTaker {
 
   kj::Promise<Result<StoredOperand>> keep(Input input) {
     auto& threads = scope.context.threads;
-    if (auto* file = std::get_if<FileInput>(&input)) {
+    auto* file = std::get_if<FileInput>(&input);
+    // One of another login's is not this grant's to be opened again, when the other may have ended: it is copied.
+    if (file != nullptr && file->file.grant == scope.access->grant().id) {
       return threads.quick.run([&folder = scope.context.folder, file = *file]() -> Result<StoredOperand> {
         auto version = folder.versionOf(file.file);
         if (!version.ok()) return version.error();
-        return StoredOperand(ServedInput{file.file.path, std::move(*version), file.type, file.encoding});
+        return StoredOperand(ServedInput{file.file.path, std::move(*version), file.type, file.encoding, file.file.top});
       });
     }
     uint64_t size = sizeOf(input);
-    std::shared_ptr<InputOnItsWay> file;
+    std::shared_ptr<InputOnItsWay> made;
     if (size > INLINE_BYTES) {
-      file = std::make_shared<InputOnItsWay>(scope.jobs.newInputName());
-      files.push_back(file);
+      made = std::make_shared<InputOnItsWay>(scope.jobs.newInputName());
+      files.push_back(made);
     }
     return (size <= QUICK_BYTES ? threads.quick : threads.bulk)
-        .run([&spool = scope.context.spool, account = scope.account, input = std::move(input), file]() {
-          return file == nullptr ? readInline(input, spool, account) : makeFile(input, spool, account, *file);
+        .run([&spool = scope.context.spool, account = scope.account, input = std::move(input), made]() {
+          return made == nullptr ? readInline(input, spool, account) : makeFile(input, spool, account, *made);
         });
   }
 

@@ -11,6 +11,7 @@
 #include <capstan/base/log.h>
 #include <capstan/rpc/event-loop.h>
 #include <capstan/rpc/outcome.h>
+#include <capstan/server/access/grants.h>
 #include <capstan/server/compute/jobs/job-run.h>
 
 namespace capstan::server::compute {
@@ -46,7 +47,7 @@ kj::Promise<void> Waker::next() {
 class JobLoop::Loop final : public kj::TaskSet::ErrorHandler {
  public:
   Loop(JobLoopOwner& owner, const ComputeContext& context, kj::AsyncIoContext& io)
-      : owner(owner), context(context), io(io), store(newStore(context.folder)), tasks(*this) {}
+      : owner(owner), context(context), io(io), tasks(*this) {}
 
   // Answers when it wants to be called again.
   int64_t turn() {
@@ -75,14 +76,27 @@ class JobLoop::Loop final : public kj::TaskSet::ErrorHandler {
   JobLoopOwner& owner;
   const ComputeContext& context;
   kj::AsyncIoContext& io;
-  schema::FileStore::Client store;
   bool abandoning = false;
   std::list<Entry> running;
   kj::TaskSet tasks;  // destroyed before the runs
 
-  static schema::FileStore::Client newStore(files::ServedFolder& folder) {
-    auto scope = kj::refcounted<ConnectionScope>();
-    return folder.newFileStore(Access::ofOwner(kj::mv(scope)));
+  // Where the job stores its result: the tree that it was submitted with, under the grant that it belongs to, so that
+  // nothing is stored any more once that has ended.
+  schema::FileStore::Client newStore(const JobRecord& record, const StoredTask& task) {
+    auto grant = grantOf(record.origin.grant);
+    if (grant == nullptr) {
+      return rpc::failed<schema::FileStore>(
+          {ErrorCode::REVOKED, "the share that the job was submitted with does not exist any more", {}});
+    }
+    auto access = kj::refcounted<Access>(kj::refcounted<Lease>(grant, kj::refcounted<ConnectionScope>()));
+    if (!task.output) return context.folder.newFileStore(kj::mv(access));
+    auto top = task.output->top;
+    return context.folder.newFileStore(kj::refcounted<Access>(kj::addRef(*access->lease), top, access->rights));
+  }
+
+  std::shared_ptr<Grant> grantOf(const std::string& id) const {
+    if (context.grants != nullptr) return context.grants->find(id);
+    return id == OWNER_GRANT ? Grant::newOwner() : nullptr;
   }
 
   void start(std::shared_ptr<JobRecord> record) {
@@ -91,7 +105,8 @@ class JobLoop::Loop final : public kj::TaskSet::ErrorHandler {
       return owner.notePlacing(record, std::move(placing), result);
     };
     auto& timer = io.provider->getTimer();
-    auto run = kj::heap<JobRun>(context, timer, store, record, owner.taskOf(*record), note);
+    auto task = owner.taskOf(*record);
+    auto run = kj::heap<JobRun>(context, timer, newStore(*record, *task), record, task, note);
     auto position = running.insert(running.end(), {record, kj::mv(run)});
     // `this` outlives `tasks`.
     auto ran = owner.noteStart(record).then([position]() { return position->run->run(); });

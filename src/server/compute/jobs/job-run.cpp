@@ -66,8 +66,8 @@ void JobRun::abandon() {
 // A server died over this job, maybe after the file was placed: then it is done, and is not placed twice.
 JobRun::Running JobRun::findPlaced(JobProgress before) {
   auto& pool = before.placing.size <= QUICK_BYTES ? context.threads.quick : context.threads.bulk;
-  auto compare = [&context = context, record = record, path = task->output->path, placing = before.placing]() {
-    return isPlaced(path, placing, context, record->work);
+  auto compare = [&context = context, record = record, task = task, placing = before.placing]() {
+    return isPlaced(*task->output, placing, context, record->work);
   };
   return onPool(pool, kj::mv(compare)).then([this, before = std::move(before)](Result<bool> placed) mutable -> Running {
     if (!placed.ok()) return findPlacedLater(std::move(before), placed.error());

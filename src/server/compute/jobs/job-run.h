@@ -22,7 +22,8 @@ class JobRun {
   // Journals what is about to be placed, and what the result is.
   using Note = std::function<kj::Promise<Status>(Placing, ContentInfo)>;
 
-  // `context` and `timer` must outlive it. `store`: the whole served folder.
+  // `context` and `timer` must outlive it. `store`: the tree at the task's StoredOutput::top, with what the job's grant
+  // may do there.
   JobRun(const ComputeContext& context, kj::Timer& timer, schema::FileStore::Client store,
          std::shared_ptr<JobRecord> record, std::shared_ptr<const StoredTask> task, Note note);
   KJ_DISALLOW_COPY(JobRun);

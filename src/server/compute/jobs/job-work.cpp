@@ -41,7 +41,7 @@ ContentResult contentOf(const InputFile& from, const Spool& spool) {
 }
 
 Result<std::unique_ptr<Source>> openServed(const ServedInput& from, files::ServedFolder& folder) {
-  auto held = folder.hold(from.path);
+  auto held = folder.hold(from.path, from.top);
   if (!held.ok()) return held.error();
   auto version = folder.versionOf(*held);
   if (!version.ok()) return version.error();
@@ -252,8 +252,9 @@ bool flushWithFolder(int fd) {
 
 }  // namespace
 
-Result<bool> isPlaced(const std::string& path, const Placing& placing, const ComputeContext& context, Work& work) {
-  auto held = context.folder.hold(path);
+Result<bool> isPlaced(const StoredOutput& output, const Placing& placing, const ComputeContext& context, Work& work) {
+  const std::string& path = output.path;
+  auto held = context.folder.hold(path, output.top);
   if (!held.ok()) {
     if (saysThatNoFileIsThere(held.error().code)) return false;
     return held.error();

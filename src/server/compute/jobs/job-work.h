@@ -36,7 +36,7 @@ Result<JobResult> runTask(const StoredTask& task, OpenedTask& opened, const std:
 
 // Whether the file at the path holds exactly what was about to be placed there; if so, it is durable when this returns.
 // An error says that this cannot be told now: io, denied, overloaded and others; cancelled.
-Result<bool> isPlaced(const std::string& path, const Placing& placing, const ComputeContext& context, Work& work);
+Result<bool> isPlaced(const StoredOutput& output, const Placing& placing, const ComputeContext& context, Work& work);
 
 // A result as it is kept: from the journal's bytes, or from the spool file. Errors: notFound, io.
 Result<std::shared_ptr<const Content>> keptResult(const std::string& id, const JobProgress& progress,

@@ -47,6 +47,7 @@ struct Served {
   version @1 :Data;
   type @2 :UInt16;
   encoding @3 :UInt16;
+  top @4 :Data;
 }
 
 struct Sort {
@@ -78,4 +79,5 @@ struct Output {
   }
   makeParents @8 :Bool;
   encoding @9 :UInt16;
+  top @10 :Data;
 }

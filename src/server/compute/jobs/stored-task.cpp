@@ -52,6 +52,7 @@ void write(stored::Operand::Builder to, const StoredOperand& operand) {
     made.setVersion(asData(served.version));
     made.setType(uint16_t(served.type));
     made.setEncoding(uint16_t(served.encoding));
+    if (!served.top.empty()) made.setTop(asData(served.top));
   }
 }
 
@@ -76,6 +77,7 @@ void write(stored::Output::Builder to, const StoredOutput& output) {
   if (output.attributes.mtime) to.getMtime().setSet(*output.attributes.mtime);
   to.setMakeParents(output.makeParents);
   to.setEncoding(uint16_t(output.encoding));
+  if (!output.top.empty()) to.setTop(asData(output.top));
 }
 
 void write(stored::Task::Builder to, const StoredTask& task) {
@@ -127,7 +129,7 @@ Result<StoredOperand> read(stored::Operand::Reader from) {
     }
     case stored::Operand::SERVED: {
       auto made = from.getServed();
-      ServedInput served{textOf(made.getPath()), textOf(made.getVersion()), {}, {}};
+      ServedInput served{textOf(made.getPath()), textOf(made.getVersion()), {}, {}, textOf(made.getTop())};
       if (readKind(made.getType(), made.getEncoding(), served.type, served.encoding)) return StoredOperand(served);
       break;
     }
@@ -150,6 +152,7 @@ Result<SortOptions> read(stored::Sort::Reader from) {
 Result<StoredOutput> read(stored::Output::Reader from) {
   StoredOutput output;
   output.path = textOf(from.getPath());
+  output.top = textOf(from.getTop());
   switch (from.getExpectation().which()) {
     case stored::Output::Expectation::ANY: break;
     case stored::Output::Expectation::ABSENT: output.expectation.kind = Expectation::Kind::ABSENT; break;

@@ -29,19 +29,21 @@ struct InputFile {  // a file of the spool, which belongs to the job and goes wi
 };
 // A file of the served folder, which must still be of this version when the job begins.
 struct ServedInput {
-  std::string path;  // from the root of the served folder
+  std::string path;  // relative to `top`
   Version version;
   ElementType type;
   Encoding encoding;
+  std::string top = {};  // of the tree that it was opened in, and is looked for again: a path from the served folder
 };
 using StoredOperand = std::variant<Number, InlineContent, InputFile, ServedInput>;
 
 struct StoredOutput {
-  std::string path;  // from the root of the served folder
+  std::string path;  // relative to `top`
   Expectation expectation;
   Attributes attributes;
   bool makeParents = false;
   Encoding encoding = Encoding::UNSET;
+  std::string top = {};  // of the tree that it is stored in, out of which nothing leads; a path from the served folder
 };
 
 struct StoredTask {
