@@ -1,5 +1,7 @@
 // Raw bytes into the framing: whatever arrives, in whatever portions, the reader gives whole messages within the limits
 // or ends the stream with one of two known exceptions; and how the bytes were cut into portions changes nothing.
+#include <algorithm>
+
 #include <capnp/any.h>
 #include <capnp/serialize.h>
 #include <kj/async-io.h>
@@ -13,6 +15,7 @@ namespace capstan::rpc {
 namespace {
 
 constexpr size_t MAX_MESSAGE_BYTES = 64 << 10;
+constexpr size_t MAX_PORTIONS = 256;
 
 // What a stream gave, as text that can be compared.
 struct Outcome {
@@ -80,7 +83,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   kj::EventLoop loop;
   kj::WaitScope waitScope(loop);
-  size_t portion = data[0] == 0 ? size : data[0];
+  size_t portion = data[0] == 0 ? size : std::max<size_t>(data[0], size / rpc::MAX_PORTIONS);
   std::string bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
   std::vector<std::string> portions;
   for (size_t at = 0; at < bytes.size(); at += portion) portions.push_back(bytes.substr(at, portion));
