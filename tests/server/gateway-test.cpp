@@ -18,7 +18,7 @@ struct GatewayAlone {
   kj::TimerImpl timer{kj::origin<kj::TimePoint>()};
   BlockingPool pool{{.threads = 1, .queueLimit = 1}};
   ServerState state{ServerOptions(), makeToken(base.path())};
-  kj::Own<ConnectionScope> scope = kj::refcounted<CountedScope>(state.registry);
+  kj::Own<ConnectionScope> scope = kj::refcounted<ConnectionScope>(state.metering.newConnection());
   // Destroyed before all that calls still under way may hold.
   kj::EventLoop loop;
   kj::WaitScope waitScope{loop};
