@@ -46,8 +46,8 @@ TEST(Server, TellsInHelloWhatItIsAndWhatItsLimitsAre) {
   EXPECT_EQ(limits.getRead(), files::MAX_READ_BYTES);
   EXPECT_EQ(limits.getPut(), files::MAX_PUT_BYTES);
   EXPECT_EQ(limits.getListEntries(), files::MAX_LIST_ENTRIES);
-  EXPECT_EQ(limits.getOpenFiles(), ConnectionScope().openFilesLimit);
-  EXPECT_EQ(limits.getUploads(), ConnectionScope().uploadsLimit);
+  EXPECT_EQ(limits.getOpenFiles(), Limits()[Limit::CONNECTION_FILES]);
+  EXPECT_EQ(limits.getUploads(), Limits()[Limit::CONNECTION_UPLOADS]);
   EXPECT_EQ(limits.getConnections(), 77u);
   EXPECT_GT(limits.getResumeTime(), 0u);
   EXPECT_EQ(limits.getWriteChunk(), files::STREAM_CHUNK_BYTES);
