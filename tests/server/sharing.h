@@ -55,6 +55,15 @@ struct Sharing : public Serving {
   schema::Grants::Client grantsOf(TestClient& client, const std::string& token) {
     return client.session(token).grantsRequest().send().getGrants();
   }
+  // To another server than this one's own.
+  TestClient connectTo(Server& other) {
+    auto address = other.addresses().at(0).toString();
+    auto& network = io.provider->getNetwork();
+    return TestClient(io.waitScope, inTime(network.parseAddress(address).then([](kj::Own<kj::NetworkAddress> parsed) {
+                        return parsed->connect().attach(kj::mv(parsed));
+                      })));
+  }
+
   struct Revoked {
     Error error;
     uint32_t ended;

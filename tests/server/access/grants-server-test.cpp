@@ -1,6 +1,9 @@
 // Shares over RPC: making them, logging in with them, looking at them, and ending them.
 #include <capstan/server/access/grants-server.h>
 
+#include <chrono>
+#include <cstdio>
+
 #include "../sharing.h"
 
 namespace capstan::server {
@@ -207,15 +210,19 @@ TEST_F(SharesTest, SharesAndTheirEndOutliveTheServer) {
 TEST_F(SharesTest, AnotherServerOfTheFolderEndsWhatItWasRevokedAt) {
   start();
   auto made = serving.share(*owner, {.label = "everywhere"});
-  Sharing other;
-  other.options.root = serving.options.root;
-  other.start();
-  auto guest = other.connect();
+  auto options = serving.options;
+  options.stateFolder = serving.base / "other-state";
+  auto other = Server::start(options, serving.io.unixEventPort, serving.io.provider->getTimer());
+  ASSERT_TRUE(other.ok()) << other.error().message;
+  auto guest = serving.connectTo(**other);
   auto store = guest.fileStore(made.token);
-  EXPECT_EQ(other.statError(store).code, ErrorCode::UNSET);
-  auto flight = store.watchRequest().send();
-  serving.revoke(ownersGrants(), made.id);
-  EXPECT_TRUE(serving.eventually([&]() { return other.statError(store).code == ErrorCode::REVOKED; }));
+  EXPECT_EQ(serving.statError(store).code, ErrorCode::UNSET);
+  auto began = std::chrono::steady_clock::now();
+  EXPECT_EQ(serving.revoke(ownersGrants(), made.id).ended, 1u);
+  EXPECT_TRUE(serving.eventually([&]() { return serving.statError(store).code == ErrorCode::REVOKED; }));
+  auto seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  printf("the other server had noticed after %.1f s\n", seconds);
+  EXPECT_TRUE(serving.log.contains("revoked at another server"));
 }
 
 TEST_F(SharesTest, NothingSecretIsLogged) {

@@ -1,7 +1,10 @@
 // What a revocation and the end of a share's time do to what goes on under it: streams to slow readers on many
 // connections (CAPSTAN_TEST_LONG=1: a thousand), calls that follow each other, uploads, subscriptions and computations.
+#include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <future>
+#include <thread>
 
 #include "../paused-stream.h"
 #include "../sharing.h"
@@ -32,6 +35,42 @@ struct StreamReader {
     request.setSink(kj::heap<HeldSink>(sink));
     request.setCount(UINT64_MAX);
     streaming = request.send().then([this](auto&& response) { answer = errorOf(response); }).eagerlyEvaluate(nullptr);
+  }
+};
+
+// Revokes from a thread of its own, while all readers rest: what is measured is the server.
+struct Revoker {
+  ErrorCode code = ErrorCode::IO;
+  uint32_t ended = 0;
+  unsigned left = 0;  // streams open at the server when it returned
+  double milliseconds = 0;
+
+  Revoker(Sharing& serving, const std::string& id) {
+    auto token = serving.token();
+    std::atomic<bool> isLoggedIn{false};
+    std::promise<void> go;
+    std::thread thread([&]() {
+      auto io = kj::setupAsyncIo();
+      auto address = serving.server->addresses()[0].toString();
+      auto parsed = io.provider->getNetwork().parseAddress(address).wait(io.waitScope);
+      TestClient client(io.waitScope, parsed->connect().wait(io.waitScope));
+      auto grants = client.session(token).grantsRequest().send().getGrants();
+      grants.currentRequest().send().wait(io.waitScope);
+      isLoggedIn = true;
+      go.get_future().wait();
+      auto request = grants.revokeRequest();
+      request.setId(id.c_str());
+      auto begin = Clock::now();
+      auto answer = request.send().wait(io.waitScope);
+      milliseconds = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+      left = serving.server->activity().downloads;
+      code = errorOf(answer).code;
+      ended = answer.getEnded();
+    });
+    // Whose loop accepts connections, too.
+    EXPECT_TRUE(serving.eventually([&]() { return isLoggedIn.load(); }));
+    go.set_value();
+    thread.join();
   }
 };
 
@@ -69,17 +108,10 @@ TEST_F(RevocationTest, EndsAllStreamsToSlowReadersAndNothingSucceedsAfterIt) {
   }
   ASSERT_EQ(serving.server->activity().downloads, count);
 
-  auto begin = Clock::now();
-  auto revoked = serving.revoke(ownersGrants, made.id);
-  auto returned = Clock::now();
-  unsigned left = serving.server->activity().downloads;
-  EXPECT_EQ(revoked.error.code, ErrorCode::UNSET) << revoked.error.message;
-  EXPECT_EQ(revoked.ended, 1u);
-  EXPECT_EQ(left, 0u) << "streams are still open at the server";
-  for (unsigned i = 0; i < count; i += 2) {
-    EXPECT_TRUE(serving.eventually([&]() { return readers[i]->answer != nullptr; })) << i;
-  }
-  auto answered = Clock::now();
+  Revoker revoker(serving, made.id);
+  EXPECT_EQ(revoker.code, ErrorCode::UNSET);
+  EXPECT_EQ(revoker.ended, 1u);
+  EXPECT_EQ(revoker.left, 0u) << "streams are still open at the server";
   unsigned successes = 0;
   for (auto& reader : readers) {
     reader->pausing.resume();
@@ -93,10 +125,9 @@ TEST_F(RevocationTest, EndsAllStreamsToSlowReadersAndNothingSucceedsAfterIt) {
     successes += serving.statError(reader->store).code != ErrorCode::REVOKED;
   }
   EXPECT_EQ(successes, 0u);
-  auto milliseconds = [&](auto time) { return std::chrono::duration<double, std::milli>(time - begin).count(); };
-  printf("%u streams: revoke returned after %.1f ms, all who read had their answer after %.1f ms\n", count,
-         milliseconds(returned), milliseconds(answered));
-  if (isLong()) EXPECT_LT(milliseconds(returned), 100);
+  printf("%u streams to slow readers: revoke had cut them all and returned after %.1f ms\n", count,
+         revoker.milliseconds);
+  if (isLong()) EXPECT_LT(revoker.milliseconds, 100);
 }
 
 TEST_F(RevocationTest, NoCallThatIsMadeAfterItSucceeds) {
