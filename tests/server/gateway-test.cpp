@@ -30,6 +30,7 @@ struct GatewayAlone {
     auto grants = Grants::open({.stateFolder = folder}, state.token.sha256());
     KJ_REQUIRE(grants.ok(), grants.error().message.c_str());
     state.grants = std::move(*grants);
+    prepareInfo(state);
     connectAs("somebody", refused, needsTls);
   }
 
