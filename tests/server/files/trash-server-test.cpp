@@ -158,6 +158,10 @@ TEST_F(TrashServerTest, IsEmptiedOnRequestAndSurvivesARestart) {
   stop();
   start();
   EXPECT_THAT(listed(run), ElementsAre("a"));
+  auto refused = trash().emptyRequest().send().wait(waitScope);
+  EXPECT_EQ(refused.getOutcome().getError().getCode(), schema::Error::Code::DENIED);
+  connect(OWNER_GRANT);
+  EXPECT_THAT(listed(run), ElementsAre("a"));
   auto request = trash().emptyRequest();
   request.setOlderThan(3600'000'000'000);
   EXPECT_EQ(request.send().wait(waitScope).getFreed(), 0u);

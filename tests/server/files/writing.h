@@ -96,7 +96,8 @@ struct Writing {
     scope = kj::refcounted<ConnectionScope>();
     ShareTerms terms;
     terms.rights = {true, true, false};
-    auto grant = std::make_shared<Grant>(std::move(grantId), Grant::newOwner(), std::move(terms), 0);
+    auto owner = Grant::newOwner();
+    auto grant = grantId == owner->id ? owner : std::make_shared<Grant>(grantId, owner, std::move(terms), 0);
     store = folder->newFileStore(kj::refcounted<Access>(kj::refcounted<Lease>(std::move(grant), kj::addRef(*scope))));
   }
   FolderState& state() { return static_cast<FolderState&>(*folder); }
