@@ -44,7 +44,9 @@ TEST(LimitEffects, AreAllInStatusAndAGuestSeesOnlyItsOwnUse) {
   serving.limit(Limit::GRANT_UPLOADS, 9);
   serving.start();
   auto owner = serving.connect();
-  auto upload = owner.upload(serving.token());
+  auto create = owner.fileStore(serving.token()).createRequest();
+  create.setPath(rpc::asData("new"));
+  auto upload = serving.wait(create.send()).getUpload();
   auto status = serving.wait(owner.session(serving.token()).statusRequest().send());
   auto limits = status.getStatus().getLimits();
   ASSERT_EQ(limits.size(), LIMITS);
