@@ -338,5 +338,38 @@ TEST_F(MatrixTest, NoPathLeadsOutOfATree) {
   printf("%u attempts to leave a tree by a path\n", tried);
 }
 
+TEST_F(MatrixTest, JobsStoreWhereTheirGrantLetsThemAndNowhereElse) {
+  auto submit = [&](schema::Session::Client session, schema::FileStore::Client store, const std::string& path) {
+    auto request = session.computeRequest().send().getCompute().submitRequest();
+    auto task = request.initTask();
+    for (auto operand : task.initAdd(2)) operand.setInt(1);
+    auto file = task.getOutput().initFile();
+    file.setStore(store);
+    file.setPath(rpc::asData(path));
+    return serving.wait(request.send());
+  };
+  auto stateOf = [&](schema::Job::Client job) {
+    auto wait = job.waitRequest();
+    wait.setTimeout(20'000'000'000);
+    return serving.wait(wait.send()).getStatus().getState();
+  };
+  std::string root = serving.base / "root", inside = serving.base / "root/sub", before = imageOf(root, inside);
+  auto reading = loginWith(serving.share(*owner, {"sub", false, true}).token);
+  auto refused = submit(reading, reading.fileStoreRequest().send().getFileStore(), "result");
+  EXPECT_EQ(errorOf(refused).code, ErrorCode::DENIED);
+
+  auto writing = loginWith(serving.share(*owner, {"sub", true, true}).token);
+  auto store = writing.fileStoreRequest().send().getFileStore();
+  auto narrower = store.subtreeRequest();
+  narrower.initRights();
+  EXPECT_EQ(errorOf(submit(writing, narrower.send().getStore(), "result")).code, ErrorCode::DENIED);
+  EXPECT_EQ(errorOf(submit(reading, store, "result")).code, ErrorCode::INVALID_ARGUMENT)
+      << "a store of another connection is none of this one's";
+  EXPECT_EQ(stateOf(submit(writing, store, "out/result").getJob()), schema::JobState::FAILED);
+  EXPECT_EQ(imageOf(root, inside), before);
+  EXPECT_EQ(stateOf(submit(writing, store, "result").getJob()), schema::JobState::DONE);
+  EXPECT_EQ(serving.base.read("root/sub/result"), "2\n");
+}
+
 }  // namespace
 }  // namespace capstan::server
