@@ -75,8 +75,9 @@ std::string describeLimits(const server::Limits& limits) {
   constexpr size_t NAME_WIDTH = 30, VALUE_WIDTH = 12;
   std::string text;
   for (const LimitRow& row : server::limitTable()) {
-    text += padded(row.fullName(), NAME_WIDTH) + padded(server::formatLimit(row.unit, limits[row.limit]), VALUE_WIDTH) +
-            row.meaning + "\n";
+    uint64_t value = limits[row.limit];
+    text += padded(row.fullName(), NAME_WIDTH) +
+            padded(value == 0 ? "none" : server::formatLimit(row.unit, value), VALUE_WIDTH) + row.meaning + "\n";
   }
   return text;
 }

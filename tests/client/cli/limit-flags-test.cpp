@@ -45,7 +45,7 @@ TEST(LimitFlag, SaysWhatIsPossibleWhereAValueIsWrong) {
   EXPECT_THAT(sentenceOf("connection.uploads="), HasSubstr("a number"));
   EXPECT_THAT(sentenceOf("connection.uploads=0"), HasSubstr("1 to 1048576"));
   EXPECT_THAT(sentenceOf("message=soon"), HasSubstr("a size"));
-  EXPECT_THAT(sentenceOf("message=1"), HasSubstr("2.0 MiB to 64 MiB"));
+  EXPECT_THAT(sentenceOf("message=1"), HasSubstr("2.0 MiB to 64.0 MiB"));
   EXPECT_THAT(sentenceOf("idle-time=4x"), HasSubstr("a duration"));
 }
 
