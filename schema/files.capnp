@@ -335,6 +335,10 @@ interface Subscription {
 
   flush @0 () -> (outcome :Outcome, cursor :Cursor) $needs(read);
   # Returns when the watcher has been told of everything that changed before this call. The cursor is behind it.
+
+  ended @1 () -> (outcome :Outcome) $needs(nothing);
+  # Returns when the watching is over, with the reason: `revoked` or `expired` (the grant), `cancelled` (a call to the
+  # watcher failed). As long as it goes on, the call waits; dropping its promise changes nothing.
 }
 
 interface Trash {

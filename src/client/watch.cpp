@@ -63,6 +63,27 @@ WatchMeans readMeans(schema::WatchMeans::Reader from) {
   return means;
 }
 
+// Why the server tells nothing any more. Never if it cannot say: an older one does not know the call.
+kj::Promise<Status> whenEnded(schema::Subscription::Client& subscription) {
+  return subscription.endedRequest().send().then(
+      [](capnp::Response<schema::Subscription::EndedResults>&& response) -> kj::Promise<Status> {
+        KJ_IF_MAYBE (error, rpc::errorIn(response.getOutcome())) {
+          return Status(kj::mv(*error));
+        }
+        return Status(Error{ErrorCode::CANCELLED, "the server ended the watching", {}});
+      },
+      [](kj::Exception&& exception) -> kj::Promise<Status> {
+        if (exception.getType() == kj::Exception::Type::UNIMPLEMENTED) return kj::NEVER_DONE;
+        return kj::mv(exception);
+      });
+}
+
+// Where no call is under way that would fail with the connection.
+kj::Promise<Status> whenDisconnected(Connection& connection) {
+  return connection.onDisconnect().then(
+      []() -> kj::Promise<Status> { return KJ_EXCEPTION(DISCONNECTED, "the server closed it"); });
+}
+
 kj::Promise<Status> watchOn(Connection& connection, Watching& watching, Links& links) {
   ++watching.attempt;
   auto request = connection.fileStore().watchRequest();
@@ -80,10 +101,8 @@ kj::Promise<Status> watchOn(Connection& connection, Watching& watching, Links& l
     // With a cursor that the server does not know, its first notice tells where it goes on.
     if (watching.cursor.empty()) watching.cursor = rpc::asView(response.getCursor());
     if (watching.settings.onBegin) watching.settings.onBegin(readMeans(response.getMeans()), watching.cursor);
-    // No call is under way here that would fail with the connection. Whoever called this holds that.
-    return connection.onDisconnect()
-        .then([]() -> kj::Promise<Status> { return KJ_EXCEPTION(DISCONNECTED, "the server closed it"); })
-        .attach(response.getSubscription());
+    auto subscription = response.getSubscription();
+    return whenEnded(subscription).exclusiveJoin(whenDisconnected(connection)).attach(kj::mv(subscription));
   });
 }
 

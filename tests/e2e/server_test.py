@@ -38,11 +38,11 @@ class Starting(EndToEnd):
         self.assertIn(server.address, outcome.errors)
 
     def test_an_address_is_refused_where_there_is_no_usable_key_for_tls(self):
-        state = self.local("s")
+        state = os.path.join(self.home, "s")
         os.mkdir(state, 0o700)
         with open(os.path.join(state, "tls.pem"), "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
             file.write("no key")
-        outcome = self.run_capstan("serve", self.work + "/..", "--listen", "127.0.0.1:0", "--state", state)
+        outcome = self.run_capstan("serve", self.work, "--listen", "127.0.0.1:0", "--state", state)
         self.assertIn(outcome.status, (1, 2))
         self.assertIn("tls.pem", outcome.errors)
 

@@ -168,6 +168,7 @@ class Tls(EndToEnd):
         self.server.write("large", os.urandom(1 << 20) * 64)
         invite = self.invite()
         getting = self.spawn("get", "large", "large", address=invite)
+        eventually(lambda: any(".capstan-part-" in name for name in os.listdir(self.work)), "it is under way")
         self.server.restart()
         _, errors = getting.communicate(timeout=60)
         self.assertEqual(getting.returncode, 0, errors)

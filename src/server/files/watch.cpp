@@ -6,6 +6,7 @@
 
 #include <capstan/base/log.h>
 #include <capstan/base/path.h>
+#include <capstan/rpc/compat.h>
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
 #include <capstan/server/files/file-store.h>
@@ -208,12 +209,28 @@ kj::Promise<void> SubscriptionServer::flush(FlushContext context) {
       });
 }
 
+kj::Promise<void> SubscriptionServer::ended(EndedContext context) {
+  rpc::allowCancellation(context);
+  kj::Promise<void> over = kj::READY_NOW;
+  if (watcher != nullptr) {
+    auto paf = kj::newPromiseAndFulfiller<void>();
+    waitingForEnd.push_back(kj::mv(paf.fulfiller));
+    over = kj::mv(paf.promise);
+  }
+  return over.then([this, context]() mutable {
+    Error failed{ErrorCode::CANCELLED, "the watcher's method failed, which ended the subscription", {}};
+    rpc::setError(context.getResults().initOutcome(), access->lease->ended().value_or(failed));
+  });
+}
+
 void SubscriptionServer::fail(kj::Exception&& exception) {
   log::debug("a watcher failed, and is not told any more: ", rpc::errorFromException(exception).message.c_str());
   watcher = nullptr;
   slot = nullptr;
   for (auto& each : waiting) each.fulfiller->fulfill();
   waiting.clear();
+  for (auto& each : waitingForEnd) each->fulfill();
+  waitingForEnd.clear();
 }
 
 }  // namespace capstan::server::files

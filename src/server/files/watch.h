@@ -39,6 +39,7 @@ class SubscriptionServer final : public Guarded<schema::Subscription> {
 
  protected:
   kj::Promise<void> flush(FlushContext context) override;
+  kj::Promise<void> ended(EndedContext context) override;
 
  private:
   struct Waiting {
@@ -67,6 +68,7 @@ class SubscriptionServer final : public Guarded<schema::Subscription> {
   kj::TimePoint earliest = kj::origin<kj::TimePoint>();  // of the next notice
   std::vector<Waiting> waiting;
   kj::Maybe<kj::Own<kj::PromiseFulfiller<void>>> hurry;
+  std::vector<kj::Own<kj::PromiseFulfiller<void>>> waitingForEnd;
   kj::Promise<void> running;
   kj::Promise<void> cutting;  // ends it with the grant
 };
