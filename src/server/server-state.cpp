@@ -55,7 +55,6 @@ void fillLimits(schema::Status::Builder status, const Limits& limits, const Mete
 
 compute::ComputeLimits computeLimits(const Limits& limits) {
   compute::ComputeLimits result;
-  result.values = uint32_t(limits[Limit::CONNECTION_VALUES]);
   result.valueBytes = limits[Limit::CONNECTION_VALUE_BYTES];
   result.jobsRunning = uint32_t(limits[Limit::GRANT_JOBS_RUNNING]);
   result.jobsQueued = uint32_t(limits[Limit::GRANT_JOBS_QUEUED]);

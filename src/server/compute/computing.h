@@ -20,7 +20,6 @@ class Jobs;
 
 // The numbers go into schema::Limits.
 struct ComputeLimits {
-  uint32_t values = 8192;             // Value capabilities that one connection may hold
   uint64_t valueBytes = 16ull << 30;  // what they may take, runs of their sorts included
   uint64_t sortMemory = DEFAULT_SORT_MEMORY;
   uint32_t jobsRunning = 2;              // of one grant; and in all, no more than the threads for long work

@@ -126,7 +126,7 @@ class SilentValue final : public schema::Value::Server {
 
 TEST(Add, LetsAChainAsLongAsTheLimitWaitForAValueThatNeverComes) {
   Computed computed;
-  uint32_t limit = ComputeLimits().values;
+  auto limit = uint32_t(Limits()[Limit::CONNECTION_VALUES]);
   schema::Value::Client value = kj::heap<SilentValue>();
   for (uint32_t i = 0; i < limit; ++i) value = computed.add(value, 1);
   auto oneTooMany = computed.add(value, 1);

@@ -18,12 +18,13 @@ struct Computed {
   BlockingPool pool{{2, 256}};
   std::unique_ptr<files::ServedFolder> folder;
   std::unique_ptr<Computing> computing;
-  kj::Own<ConnectionScope> scope = kj::refcounted<ConnectionScope>();
+  kj::Own<ConnectionScope> scope;
   kj::Own<rpc::InProcessPeers> peers;
   kj::Maybe<schema::FileStore::Client> theStore;
   kj::Maybe<schema::Compute::Client> theCompute;
 
-  explicit Computed(ComputeLimits limits = {}) {
+  explicit Computed(ComputeLimits limits = {}, Limits bounds = {})
+      : scope(kj::refcounted<ConnectionScope>(newConnectionMeter(bounds))) {
     auto opened = files::ServedFolder::open({temp.path(), 1 << 20}, pool);
     KJ_REQUIRE(opened.ok(), opened.error().message.c_str());
     folder = std::move(*opened);

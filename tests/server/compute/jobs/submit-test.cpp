@@ -127,9 +127,9 @@ TEST(Submit, IsHonouredByALaterServerThatHasAnotherFolder) {
 }
 
 TEST(Submit, GivesNoResultToAConnectionThatHoldsAsManyValuesAsItMay) {
-  ComputeLimits limits;
-  limits.values = 2;
-  Computed computed(limits);
+  Limits bounds;
+  ASSERT_TRUE(bounds.set(Limit::CONNECTION_VALUES, 2).ok());
+  Computed computed({}, bounds);
   auto job = computed.wait(addition(computed).send()).getJob();
   computed.wait(job.waitRequest().send());
   auto one = computed.add(1, 1), two = computed.add(1, 1);
