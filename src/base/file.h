@@ -21,7 +21,8 @@ bool writeAt(int fd, const void* buffer, size_t size, uint64_t offset);
 // the end of the file; -1 with EAGAIN if it would block, or EOPNOTSUPP where the file system cannot tell (FUSE).
 ssize_t readCachedAt(int fd, void* buffer, size_t size, uint64_t offset);
 
-// A whole small file. `limit` bounds its size (tooLarge).
+// A whole small file, or what comes through a pipe that somebody writes to at once (else timedOut). `limit` bounds its
+// size (tooLarge).
 Result<std::string> readFile(const std::string& path, size_t limit = 1 << 20);
 // Writes a file atomically (temporary name beside it, fsync, rename, fsync of the folder), with this mode.
 Status writeFileAtomically(const std::string& path, std::string_view content, unsigned mode);

@@ -1,4 +1,6 @@
 // The Client's methods for shares.
+#include <algorithm>
+
 #include <capstan/client/client-impl.h>
 #include <capstan/rpc/entry-wire.h>
 
@@ -19,7 +21,8 @@ Share shareFrom(schema::Share::Reader from) {
   share.compute = from.getRights().getCompute();
   share.made = from.getMade();
   share.expires = from.getExpires();
-  share.lastUsed = from.getLastUsed();
+  // Told to the minute, which may have begun before it was made.
+  share.lastUsed = from.getLastUsed() == 0 ? 0 : std::max(from.getLastUsed(), from.getMade());
   share.uses = from.getUses();
   share.used = from.getUsed();
   share.quota = from.getQuota();

@@ -65,6 +65,7 @@ Attributes wireAttributesOf(const Node& node) {
 }
 
 Error unanswered(const Operation& operation, const Error& cause) {
+  if (cause.code == ErrorCode::DENIED) return {cause.code, cause.message, operation.path};  // before anything was done
   return {cause.code, cause.message + "; whether " + std::string(nameOf(operation.kind)) + " took effect is not known",
           operation.path};
 }

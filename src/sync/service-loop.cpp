@@ -17,6 +17,11 @@ constexpr unsigned MAX_FLUSH_TRIES = 20;
 constexpr auto FIRST_BACKOFF = 100 * kj::MILLISECONDS;
 constexpr auto LONGEST_BACKOFF = 30 * kj::SECONDS;
 
+// What was taken back, or is past its time, does not come back by itself.
+bool isOver(const CycleReport& report) {
+  return report.error && (report.error->code == ErrorCode::REVOKED || report.error->code == ErrorCode::EXPIRED);
+}
+
 }  // namespace
 
 ServiceLoop::ServiceLoop(kj::Timer& timer, Options options, OnEvent onEvent)
@@ -140,10 +145,21 @@ void ServiceLoop::takeReport(CycleReport report) {
   pending = report.deferred > 0 || !report.failures.empty() || report.stop;
   failures = report.error ? failures + 1 : 0;
   tellConnection(report);
-  if (firstReport.get() != nullptr) firstReport->fulfill(CycleReport(report));
+  bool isFirst = firstReport.get() != nullptr;
+  if (isFirst) firstReport->fulfill(CycleReport(report));
   firstReport = nullptr;
   answerFlushes(report);
+  if (isOver(report) && !isFirst) end(report);  // of the first, whoever has started it hears
   if (report.didSomething() || report.error || report.stop) lastReport = std::move(report);
+}
+
+void ServiceLoop::end(const CycleReport& report) {
+  stopping = true;
+  if (!onEvent) return;
+  Event event;
+  event.kind = Event::Kind::STOPPED;
+  event.error = report.error;
+  onEvent(event);
 }
 
 void ServiceLoop::answerFlushes(const CycleReport& report) {

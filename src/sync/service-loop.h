@@ -52,6 +52,7 @@ class ServiceLoop {
   kj::Promise<void> waitForReason();
   kj::Promise<void> oneCycle();
   void takeReport(CycleReport report);
+  void end(const CycleReport& report);
   void answerFlushes(const CycleReport& report);
   void tellConnection(const CycleReport& report);
   kj::Duration delay() const;

@@ -88,7 +88,7 @@ struct Event {
     PROGRESS,     // see the status
     CYCLE_ENDED,  // `report`
     CONNECTION,   // lost or there again: `text`, `error`
-    STOPPED,
+    STOPPED,      // with `error`: by itself, because the share that it logs in with was revoked or has expired
   };
   Kind kind = Kind::CYCLE_ENDED;
   const CycleReport* report = nullptr;  // valid during the call

@@ -103,6 +103,21 @@ class Sharing(ShareTest):
                         self.assertNotIn(secret.encode(), file.read(), name)
         self.assertNotIn(secret, self.server.log_text())
 
+    def test_bounds_of_nothing_are_refused(self):
+        for words in (["--expires", "0s"], ["--uses", "0"], ["--quota", "0"]):
+            self.fails(2, "usage", "share", "photos", *words, "-o", "x", server=self.server)
+        self.assertEqual(self.shares(), [])
+
+    def test_an_invite_comes_through_a_pipe_but_not_from_nobody(self):
+        self.share("photos")
+        os.mkfifo(self.local("pipe"))
+        self.fails(2, "timed-out", "ls", address="@" + self.local("pipe"))
+        process = self.spawn("ls", address="@" + self.local("pipe"))
+        with open(self.local("invite"), "rb") as invite, open(self.local("pipe"), "wb") as pipe:
+            pipe.write(invite.read())
+        out, errors = process.communicate(timeout=30)
+        self.assertEqual((process.returncode, out), (0, b"2026\nharbour.jpg\nnumbers.txt\nway-out\n"), errors)
+
     def test_without_a_file_name_the_invite_is_named_after_the_share(self):
         made = self.ok("share", "photos", server=self.server)
         invite = self.local(made.text.strip() + ".invite")
@@ -255,6 +270,32 @@ class Revoking(ShareTest):
         self.ok("revoke", share, server=self.server)
         self.assertEqual(watch.wait(timeout=30), 6)
         self.assertRegex(watch.stderr.read().decode(), r"(?m)^capstan: revoked: .*family")
+
+    def test_a_watcher_that_hears_nothing_hears_that_it_is_over(self):
+        share, invite = self.share("photos", "--label", "family")
+        watch = self.spawn("-v", "watch", address=invite)
+        self.addCleanup(watch.kill)
+        eventually(lambda: self.shares()[0]["connections"] == 1, "it watches")
+        self.ok("revoke", share, server=self.server)
+        self.assertEqual(watch.wait(timeout=30), 6)
+        self.assertRegex(watch.stderr.read().decode(), r"(?m)^capstan: revoked: .*family")
+
+    def test_a_sync_ends_with_its_share(self):
+        share, invite = self.share("photos", "--read-write", "--label", "family")
+        self.make("here/file", b"content")
+        sync = self.spawn("sync", "here", "there", address=invite)
+        self.addCleanup(sync.kill)
+        eventually(lambda: os.path.exists(self.server.path("photos", "there", "file")), "it is in step")
+        self.ok("revoke", share, server=self.server)
+        self.make("here/other", b"content")
+        self.assertEqual(sync.wait(timeout=30), 6)
+        self.assertRegex(sync.stderr.read().decode(), r"(?m)^capstan: revoked: .*family")
+        self.assertFalse(os.path.exists(self.server.path("photos", "there", "other")))
+
+    def test_a_sync_of_which_all_is_denied_says_so(self):
+        _, invite = self.share("photos", "--read-only")
+        self.make("here/file", b"content")
+        self.fails(6, "denied", "sync", "here", "there", "--once", address=invite)
 
     def test_an_id_that_is_none_is_not_found(self):
         self.fails(9, "not-found", "revoke", "nothing", server=self.server)

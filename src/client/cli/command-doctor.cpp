@@ -91,8 +91,10 @@ class Examination {
     using Message = std::shared_ptr<capnp::MallocMessageBuilder>;
     return context.client().status().then([this](Result<Message> status) -> kj::Promise<int> {
       if (!status.ok()) {
+        bool hasEnded = status.error().code == ErrorCode::REVOKED || status.error().code == ErrorCode::EXPIRED;
         add(Finding::problem("token", "the server does not let this user in: " + status.error().message,
-                             "name the file of a token that it knows with --token-file"));
+                             hasEnded ? "ask whoever gave you the invite for a new one"
+                                      : "name the file of a token that it knows with --token-file"));
         return conclude();
       }
       learn((*status)->getRoot<schema::Status>().asReader());

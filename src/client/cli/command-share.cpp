@@ -84,6 +84,8 @@ struct Sharing {
   client::NewShare made;
   rpc::Invite invite;
   std::string file;  // "-": standard output
+  bool addressesGiven = false;
+  bool replaced = false;  // there was a file
 };
 
 Result<std::vector<rpc::Address>> readAddresses(const std::vector<std::string>& texts) {
@@ -122,7 +124,10 @@ void tellShared(Context& context, const Sharing& sharing) {
     output.note("the invite is in " + escapeForTerminal(sharing.file) +
                 ": whoever has it has what it gives; capstan --server @" + escapeForTerminal(sharing.file) + " ls");
   }
-  if (!reachableFromElsewhere(sharing.invite.addresses)) {
+  if (sharing.replaced) {
+    output.note("it took the place of an earlier file; a share whose invite that was is still there: capstan shares");
+  }
+  if (!sharing.addressesGiven && !reachableFromElsewhere(sharing.invite.addresses)) {
     output.note(
         "this server can be reached from this machine only; for others, start it with --listen HOST:PORT, or name the "
         "address under which they reach it with --address");
@@ -144,6 +149,7 @@ kj::Promise<Status> findAddresses(Context& context, std::shared_ptr<Sharing> sha
         if (!contact.ok()) return Status(contact.error());
         sharing->invite.certificate = contact->certificate;
         if (!given.empty()) {
+          sharing->addressesGiven = true;
           sharing->invite.addresses = std::move(given);
           return okStatus();
         }
@@ -163,6 +169,12 @@ kj::Promise<Status> findAddresses(Context& context, std::shared_ptr<Sharing> sha
 kj::Promise<int> share(Context& context, std::shared_ptr<ShareOptions> options) {
   if (options->readOnly && options->readWrite) {
     return context.usage("--read-only and --read-write exclude each other");
+  }
+  for (auto& [name, value] :
+       {std::pair{"--expires", options->expires}, {"--uses", options->uses}, {"--quota", options->quota}}) {
+    if (value && *value == 0) {
+      return context.usage(std::string(name) + " has to be more than 0; leave it out for no such bound");
+    }
   }
   auto given = readAddresses(options->addresses);
   if (!given.ok()) return context.usage("--address: " + given.error().message);
@@ -187,6 +199,7 @@ kj::Promise<int> share(Context& context, std::shared_ptr<ShareOptions> options) 
         sharing->invite.token = sharing->made.token;
         sharing->invite.label = sharing->made.share.label;
         if (sharing->made.share.expires != 0) sharing->invite.expires = sharing->made.share.expires;
+        sharing->replaced = sharing->file != "-" && access(sharing->file.c_str(), F_OK) == 0;
         Status written = writeInvite(context, *sharing);
         if (!written.ok()) return takeBack(context, sharing, written.error());
         tellShared(context, *sharing);
@@ -201,7 +214,8 @@ AnyAction defineShare(OptionTable& table) {
   table.flag("--no-compute", options->noCompute, "the receiver cannot sort and add at the server");
   table.duration("--expires", options->expires, "from now on; then it ends by itself (default: it does not)");
   table.number("--uses", options->uses, "how often one can log in with it (default: any number of times)");
-  table.size("--quota", options->quota, "how much the folder may hold (default: what the disk holds)");
+  table.size("--quota", options->quota,
+             "how much the folder may hold, each file at least 4 KiB (default: what the disk holds)");
   table.text("--label", options->label, "TEXT", "what it is for; the receiver hears it when the share has ended");
   table.text("--output,-o", options->output, "INVITE", "where the invite is written; - is stdout (default: ID.invite)");
   table.texts("--address", options->addresses, "ADDR",

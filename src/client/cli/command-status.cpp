@@ -159,6 +159,14 @@ std::string statusForPeople(schema::Status::Reader status, const std::string& se
                      escapeForTerminal(serverName) + ", process " + number(info.getProcessId()) + " on " +
                      escapeForTerminal(text(info.getHost())));
   line("uptime", formatDuration(info.getUptime()));
+  if (status.getRoot().size() == 0) {
+    // Of what is not its business, a share is told nothing.
+    line("serves", "what was shared");
+    line("transfers", number(status.getUploads()) + " in, " + number(status.getDownloads()) + " out; " +
+                          number(status.getOpenFiles()) + " files open");
+    for (auto& each : limitsToTell(status.getLimits())) line("limit", each);
+    return out;
+  }
   line("serves", escapeForTerminal(text(status.getRoot())));
   std::string listeners;
   for (auto listener : status.getListeners())

@@ -197,9 +197,17 @@ std::string eventAsJson(const char* name, const std::string& text, const Error* 
   return json.endObject().text();
 }
 
+// Nothing was done because nothing may be.
+static bool wasDenied(const sync::CycleReport& report) {
+  auto denied = [](const sync::CycleReport::Failure& failure) { return exitStatusOf(failure.error.code) == DENIED; };
+  return !report.didSomething() && !report.failures.empty() &&
+         std::all_of(report.failures.begin(), report.failures.end(), denied);
+}
+
 int exitStatusOf(const sync::CycleReport& report) {
   if (report.stop) return SAFETY_STOP;
   if (report.error) return exitStatusOf(report.error->code);
+  if (wasDenied(report)) return DENIED;
   if (!report.failures.empty() || report.deferred > 0) return PARTLY_DONE;
   if (report.openConflicts > 0) return CONFLICT;
   return DONE;

@@ -50,6 +50,8 @@ int SyncRun::finish(const sync::CycleReport& report) {
 }
 
 kj::Promise<int> SyncRun::keepInStep() {
+  auto paf = kj::newPromiseAndFulfiller<int>();
+  over = kj::mv(paf.fulfiller);
   // `this` is held by whoever holds the promise.
   auto working = service.start().then([this](Status&& started) -> kj::Promise<int> {
     if (!started.ok()) return context.output.fail(started.error());
@@ -59,7 +61,9 @@ kj::Promise<int> SyncRun::keepInStep() {
     context.output.note("ending; interrupt again to end at once");
     return service.stop().then([status]() { return status; }).exclusiveJoin(whenSignalled());
   });
-  return working.exclusiveJoin(kj::mv(signalled)).then([this](int status) {
+  // A share that has ended was told of when the cycle ended.
+  auto ended = kj::mv(paf.promise);
+  return working.exclusiveJoin(kj::mv(ended)).exclusiveJoin(kj::mv(signalled)).then([this](int status) {
     endProgress();
     return status;
   });
@@ -81,7 +85,9 @@ void SyncRun::onEvent(const sync::Event& event) {
       if (event.report != nullptr && !wish.once && !wish.dryRun) onCycleEnded(*event.report);
       break;
     case Kind::CONNECTION: onConnection(event); break;
-    case Kind::STOPPED: break;
+    case Kind::STOPPED:
+      if (event.error) over->fulfill(exitStatusOf(event.error->code));
+      break;
   }
   context.output.flush();
 }

@@ -32,6 +32,7 @@ class SyncRun {
   sync::Service service;
 
   kj::Own<kj::Refcounted> progressLine;
+  kj::Own<kj::PromiseFulfiller<int>> over;  // the share has ended: with this exit status
   std::unique_ptr<client::Progress> share;  // of what the progress line shows
   uint64_t shownBytes = 0;
   std::string lastTrouble;  // told once, not every few seconds
