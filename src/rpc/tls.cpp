@@ -71,7 +71,7 @@ Result<kj::Own<TlsServer>> TlsServer::make(const TlsIdentity& identity) {
     options.useSystemTrustStore = false;
     options.minVersion = kj::TlsVersion::TLS_1_2;
     options.defaultKeypair = pair;
-    context = kj::heap<kj::TlsContext>(options);
+    context = kj::heap<kj::TlsContext>(kj::mv(options));
   });
   KJ_IF_MAYBE (error, problem) {
     return kj::mv(*error);
@@ -109,7 +109,7 @@ Result<kj::Own<TlsClient>> TlsClient::make(const Security& security) {
     options.useSystemTrustStore = !pinned || !facts.isSelfSigned;
     options.trustedCertificates = anchors;
     options.minVersion = kj::TlsVersion::TLS_1_2;
-    context = kj::heap<kj::TlsContext>(options);
+    context = kj::heap<kj::TlsContext>(kj::mv(options));
   });
   KJ_IF_MAYBE (error, problem) {
     return kj::mv(*error);
