@@ -47,7 +47,9 @@ struct ShareTerms {
   uses @3 :UInt64;      # How often a login may succeed with it; 0: any number of times.
   label @4 :Text;       # For people: what it is for; at most 100 characters. Named in the answers after its end.
   quota @5 :Bytes;
-  # How much all files below `path` may hold: what would go beyond it is refused (`quota`). 0: what the server gives to
+  # How much all files below `path` may hold: what would go beyond it is refused (`quota`). Each file, folder and symlink
+  # counts at least 4 KiB. Each server of a folder looks at it by itself, and sees what comes by way of others within a
+  # minute or so: several servers together may go beyond it for that long. 0: what the server gives to
   # those who ask for none (its limit `grant.quota`), which is as much as the disk holds if its owner has not said else.
 }
 

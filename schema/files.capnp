@@ -245,7 +245,9 @@ struct Operation {
       makeParents @20 :Bool;
     }
     copy :group {
-      # One file or symlink; a folder is `isDirectory` here. What is copied is what the operations before have left.
+      # One file or symlink; a folder is `isDirectory` here. What is copied is what the operations before have left. A
+      # file of more than 1 MiB that they change, move or make is a `conflict` (and so are smaller ones after 16 MiB of
+      # them): it is copied by a later batch.
       from @21 :Path;
       to @22 :Path;
       fromExpectation @23 :Expectation;

@@ -4,12 +4,14 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <climits>
 
 #include <capstan/base/file.h>
 #include <capstan/base/path.h>
+#include <capstan/base/saturating.h>
 #include <capstan/storage/displace.h>
 #include <capstan/storage/mutations.h>
 #include <capstan/storage/usage.h>
@@ -108,6 +110,7 @@ Status TreeCopy::begin() {
   }
   if (S_ISLNK(top.st_mode)) {
     staged = true;
+    content = LEAST_CHARGE;
     return copySymlink(place->folder, place->name, staging.fd(), stagedName, top);
   }
   if (S_ISREG(top.st_mode)) return beginFile(*place);
@@ -123,6 +126,7 @@ Status TreeCopy::begin() {
     flushFd = kj::AutoCloseFd(openat(staging.fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     together = flushFd.get() >= 0;
   }
+  content = LEAST_CHARGE;
   folders.push_back({"", top});
   unfinished = 1;
   return okStatus();
@@ -132,6 +136,11 @@ Status TreeCopy::beginFile(const Root::Place& place) {
   kj::AutoCloseFd from(openat(place.folder, place.name.c_str(), OPEN_FILE));
   if (from.get() < 0 || fstat(from, &fileStatus) < 0) return failed(options.from);
   if (!isSameFile(fileStatus, top)) return checkSource();
+  if (uint64_t(fileStatus.st_size) > options.maxBytes) {
+    return errorAt(ErrorCode::CONFLICT, options.from, "",
+                   " has changed by now, and is too large to be copied while everybody waits; copy it once more");
+  }
+  content = chargeOf(fileStatus);
   kj::AutoCloseFd to(openat(staging.fd(), stagedName.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (to.get() < 0) return failed(options.from);
   staged = true;
@@ -178,7 +187,6 @@ Result<bool> TreeCopy::finishFile() {
     if (options.attributes.mtime) times[1] = toTimespec(*options.attributes.mtime);
   }
   int to = file->to();
-  content += uint64_t(fileStatus.st_size);
   if (fchmod(to, mode) < 0 || futimens(to, times) < 0) return failed(options.from);
   // One that its owner may not read could not be opened again.
   unflushed = options.flushLater && folders.empty() && fileStatus.st_size <= FLUSHED_AT_ONCE && (mode & 0400) != 0;
@@ -223,6 +231,7 @@ Status TreeCopy::nextEntry() {
   if (fstatat(fromFolder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) {
     return errno == ENOENT ? okStatus() : Status(failed(shown(name)));
   }
+  content = saturatingSum(content, chargeOf(status));
   if (S_ISLNK(status.st_mode)) return copySymlink(fromFolder, name, toFolder, name, status);
   if (S_ISDIR(status.st_mode)) {
     if (root.isState(status)) return okStatus();
@@ -263,7 +272,8 @@ class CopyPlacement final : public Mutation {
   explicit CopyPlacement(std::shared_ptr<TreeCopy> copy) : copy(std::move(copy)) {}
 
   int64_t growth(const Root& root) const override {
-    return int64_t(copy->contentBytes()) - contentAt(root, copy->options.to);
+    int64_t parents = copy->options.makeParents ? parentsFor(root, copy->options.to) : 0;
+    return saturatingSum(saturatingSigned(copy->contentBytes()), parents) - contentAt(root, copy->options.to);
   }
 
   Result<Entry> apply(Round& round) override {
@@ -315,23 +325,27 @@ namespace {
 
 class CopyFile final : public Mutation {
  public:
-  CopyFile(CopyOptions options, std::shared_ptr<TreeCopy> staged)
-      : options(std::move(options)), staged(std::move(staged)) {}
+  CopyFile(CopyOptions options, std::shared_ptr<TreeCopy> staged, std::shared_ptr<uint64_t> room)
+      : options(std::move(options)), staged(std::move(staged)), room(std::move(room)) {}
 
   int64_t growth(const Root& root) const override {
-    return contentAt(root, options.from) - contentAt(root, options.to);
+    int64_t parents = options.makeParents ? parentsFor(root, options.to) : 0;
+    return saturatingSum(contentAt(root, options.from), parents) - contentAt(root, options.to);
   }
   bool prepare(Round&) override { return staged != nullptr && staged->isToBeFlushed(); }
   Status flushContent(Round&) override { return staged->flush(); }
 
   Result<Entry> apply(Round& round) override {
     if (staged != nullptr && isAsExpected(round)) return makePlaceCopy(std::move(staged))->apply(round);
-    auto copy = std::make_shared<TreeCopy>(round.root, round.staging, round.disk, options);
+    CopyOptions small = options;
+    small.maxBytes = std::min(MAX_COPY_IN_TURN, *room);
+    auto copy = std::make_shared<TreeCopy>(round.root, round.staging, round.disk, std::move(small));
     while (true) {
       auto done = copy->step();
       if (!done.ok()) return done.error();
       if (*done) break;
     }
+    *room -= std::min(*room, copy->contentBytes());
     return makePlaceCopy(std::move(copy))->apply(round);
   }
 
@@ -341,17 +355,20 @@ class CopyFile final : public Mutation {
     auto place = round.root.locate(options.from);
     if (!place.ok()) return false;
     auto found = lookAt(place->folder, place->name, options.from);
-    return found.ok() && checkExpectation(options.fromExpectation, *found, options.from).ok();
+    return found.ok() && *found && staged->isOf(**found) &&
+           checkExpectation(options.fromExpectation, *found, options.from).ok();
   }
 
   const CopyOptions options;
   std::shared_ptr<TreeCopy> staged;
+  const std::shared_ptr<uint64_t> room;
 };
 
 }  // namespace
 
-std::unique_ptr<Mutation> makeCopyFile(CopyOptions options, std::shared_ptr<TreeCopy> staged) {
-  return std::make_unique<CopyFile>(std::move(options), std::move(staged));
+std::unique_ptr<Mutation> makeCopyFile(CopyOptions options, std::shared_ptr<TreeCopy> staged,
+                                       std::shared_ptr<uint64_t> room) {
+  return std::make_unique<CopyFile>(std::move(options), std::move(staged), std::move(room));
 }
 
 std::unique_ptr<Mutation> makePlaceCopy(std::shared_ptr<TreeCopy> copy) {

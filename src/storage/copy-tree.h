@@ -8,6 +8,7 @@
 #include <capstan/base/entry.h>
 #include <capstan/storage/file-copy.h>
 #include <capstan/storage/mutation.h>
+#include <capstan/storage/replace.h>
 
 namespace capstan::storage {
 
@@ -17,9 +18,10 @@ struct CopyOptions {
   Expectation fromExpectation;
   Expectation toExpectation;
   bool makeParents = false;
-  Attributes attributes = {};  // of the copy of a file or symlink, where it is not to have the source's
-  bool noFolders = false;      // a folder is isDirectory
-  bool flushLater = false;     // a small file is not made durable by itself: whoever places it flushes many together
+  Attributes attributes = {};      // of the copy of a file or symlink, where it is not to have the source's
+  bool noFolders = false;          // a folder is isDirectory
+  uint64_t maxBytes = UINT64_MAX;  // of a file: a larger one is a `conflict`, it was smaller when this was decided
+  bool flushLater = false;  // a small file is not made durable by itself: whoever places it flushes many together
 };
 
 // Used by one thread at a time; its methods block. Keeps Staging (and with it the Root) alive. Dropped before it is in
@@ -33,8 +35,10 @@ class TreeCopy {
   // Goes on for about 50 ms. True when all is staged and durable there; then call makePlaceCopy().
   Result<bool> step();
 
-  // Of the files that were staged.
+  // What was staged counts against a quota, with the whole of the file that is under way.
   uint64_t contentBytes() const { return content; }
+  // Whether what was copied is what was looked at now.
+  bool isOf(const struct stat& now) const { return isSameFile(top, now) && versionOf(top) == versionOf(now); }
 
   // What CopyOptions::flushLater has left to be done.
   bool isToBeFlushed() const { return unflushed; }
@@ -91,8 +95,14 @@ class TreeCopy {
 
 std::unique_ptr<Mutation> makePlaceCopy(std::shared_ptr<TreeCopy> copy);
 
+// A file of at most so many bytes is copied while everybody waits, and so many by one batch.
+inline constexpr uint64_t MAX_COPY_IN_TURN = 1 << 20;
+inline constexpr uint64_t MAX_COPIES_IN_TURN = 16 << 20;
+
 // The whole of it in one mutation, for one file or symlink in a batch: what is copied is what the mutations before have
-// left. If that is what was staged already (or null), it is placed; else it is copied now, and others wait meanwhile.
-std::unique_ptr<Mutation> makeCopyFile(CopyOptions options, std::shared_ptr<TreeCopy> staged);
+// left. If that is what was staged already (or null), it is placed. Else it is copied now, and others wait meanwhile:
+// only what is small, and as long as there is `room` for it, which all copies of a batch share; else it is a conflict.
+std::unique_ptr<Mutation> makeCopyFile(CopyOptions options, std::shared_ptr<TreeCopy> staged,
+                                       std::shared_ptr<uint64_t> room);
 
 }  // namespace capstan::storage

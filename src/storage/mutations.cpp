@@ -9,6 +9,7 @@
 #include <capstan/base/file.h>
 #include <capstan/base/path.h>
 #include <capstan/storage/displace.h>
+#include <capstan/storage/usage.h>
 
 namespace capstan::storage {
 
@@ -38,6 +39,11 @@ class MakeDirectory final : public Mutation {
  public:
   MakeDirectory(std::string path, Attributes attributes, bool parents)
       : path(std::move(path)), attributes(attributes), parents(parents) {}
+
+  int64_t growth(const Root& root) const override {
+    if (contentAt(root, path) > 0) return 0;
+    return int64_t(LEAST_CHARGE) + (parents ? parentsFor(root, path) : 0);
+  }
 
   Result<Entry> apply(Round& round) override {
     if (path.empty()) return whatIsThere(round, errorAt(ErrorCode::EXISTS, path, "", " is there already"));
@@ -87,6 +93,11 @@ class MakeDirectory final : public Mutation {
 class MakeSymlink final : public Mutation {
  public:
   explicit MakeSymlink(SymlinkOptions options) : options(std::move(options)) {}
+
+  int64_t growth(const Root& root) const override {
+    int64_t parents = options.makeParents ? parentsFor(root, options.path) : 0;
+    return int64_t(LEAST_CHARGE) + parents - contentAt(root, options.path);
+  }
 
   Result<Entry> apply(Round& round) override {
     const std::string& path = options.path;

@@ -7,6 +7,7 @@
 
 #include <capstan/base/close-later.h>
 #include <capstan/base/file.h>
+#include <capstan/base/saturating.h>
 #include <capstan/storage/displace.h>
 #include <capstan/storage/file-copy.h>
 #include <capstan/storage/mutations.h>
@@ -62,7 +63,8 @@ class FilePlacement final : public Mutation {
   int64_t growth(const Root& root) const override {
     struct stat staged;
     if (fstatat(file->folder(), file->name().c_str(), &staged, AT_SYMLINK_NOFOLLOW) < 0) return 0;
-    return int64_t(staged.st_size) - contentAt(root, options.path);
+    int64_t parents = options.makeParents ? parentsFor(root, options.path) : 0;
+    return saturatingSum(saturatingSigned(chargeOf(staged)), parents) - contentAt(root, options.path);
   }
 
   void finish(bool) override { file->endCommit(); }

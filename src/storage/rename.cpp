@@ -30,7 +30,8 @@ class Rename final : public Mutation {
   explicit Rename(RenameOptions options) : options(std::move(options)) {}
 
   int64_t growth(const Root& root) const override {
-    return options.from == options.to ? 0 : -contentAt(root, options.to);
+    if (options.from == options.to) return 0;
+    return (options.makeParents ? parentsFor(root, options.to) : 0) - contentAt(root, options.to);
   }
 
   Result<Entry> apply(Round& round) override {

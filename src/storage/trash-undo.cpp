@@ -9,6 +9,7 @@
 #include <map>
 
 #include <capstan/base/path.h>
+#include <capstan/base/saturating.h>
 #include <capstan/base/text.h>
 #include <capstan/storage/beneath.h>
 #include <capstan/storage/displace.h>
@@ -108,7 +109,7 @@ class UndoStep final : public Mutation {
   int64_t growth(const Root& root) const override {
     if (record.kind == Kind::CREATED) return -contentAt(root, record.path);
     if (!isDisplacement(record)) return 0;
-    return int64_t(contentIn(state->run.files, std::to_string(record.number))) - contentAt(root, record.path);
+    return saturatingSigned(contentIn(state->run.files, std::to_string(record.number))) - contentAt(root, record.path);
   }
 
   Result<Entry> apply(Round& round) override {
@@ -213,7 +214,7 @@ class Restore final : public Mutation {
  public:
   Restore(kj::AutoCloseFd folder, Restoring restoring) : folder(kj::mv(folder)), restoring(std::move(restoring)) {}
   int64_t growth(const Root& root) const override {
-    return int64_t(contentIn(folder, restoring.name)) - contentAt(root, restoring.path);
+    return saturatingSigned(contentIn(folder, restoring.name)) - contentAt(root, restoring.path);
   }
   Result<Entry> apply(Round& round) override { return restoring.apply(round); }
 

@@ -4,11 +4,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <set>
 #include <utility>
 #include <vector>
 
 #include <capstan/base/path.h>
+#include <capstan/base/saturating.h>
 #include <capstan/storage/version.h>
 
 namespace capstan::storage {
@@ -41,9 +43,12 @@ class Counting {
   std::set<std::pair<uint64_t, uint64_t>> seen;
 
   void count(const struct stat& status, std::string path) {
-    if (S_ISDIR(status.st_mode)) return folders.push_back(std::move(path));
-    if (!S_ISREG(status.st_mode)) return;
-    if (status.st_nlink == 1 || seen.emplace(status.st_dev, status.st_ino).second) bytes += uint64_t(status.st_size);
+    if (S_ISDIR(status.st_mode)) {
+      folders.push_back(std::move(path));
+    } else if (status.st_nlink > 1 && !seen.emplace(status.st_dev, status.st_ino).second) {
+      return;
+    }
+    bytes = saturatingSum(bytes, chargeOf(status));
   }
 
   void visit(const std::string& path) {
@@ -66,11 +71,25 @@ class Counting {
 
 }  // namespace
 
+uint64_t chargeOf(const struct stat& status) {
+  return S_ISREG(status.st_mode) ? std::max(uint64_t(status.st_size), LEAST_CHARGE) : LEAST_CHARGE;
+}
+
 uint64_t contentIn(int folder, const std::string& name) { return Counting(folder).run(name); }
 
 int64_t contentAt(const Root& root, const std::string& path) {
   auto status = root.stat(path);
-  return status.ok() && S_ISREG(status->st_mode) ? int64_t(status->st_size) : 0;
+  return status.ok() ? saturatingSigned(chargeOf(*status)) : 0;
+}
+
+int64_t parentsFor(const Root& root, const std::string& path) {
+  int64_t bytes = 0;
+  for (std::string_view folder = parentOf(path); !folder.empty(); folder = parentOf(folder)) {
+    auto status = root.stat(std::string(folder));
+    if (status.ok() || status.error().code != ErrorCode::NOT_FOUND) break;
+    bytes += int64_t(LEAST_CHARGE);
+  }
+  return bytes;
 }
 
 }  // namespace capstan::storage

@@ -170,7 +170,7 @@ class Terms(ShareTest):
 
     def test_a_quota_bounds_what_the_folder_holds(self):
         self.server.write("inbox/there", b"x" * 600)
-        self.share("inbox", "--read-write", "--quota", "1KiB", "--label", "inbox")
+        self.share("inbox", "--read-write", "--quota", "10KiB", "--label", "inbox")
         invite = "@" + self.local("invite")
         self.make("small", b"y" * 300)
         self.make("large", b"z" * 300)

@@ -114,11 +114,13 @@ TEST_P(BeneathTest, TellsThePathWithoutSymlinks) {
 }
 
 TEST_P(BeneathTest, CountsWhatIsInAFolder) {
-  folder.write("top/sub/deep/more", std::string(1000, 'x'));
+  folder.write("top/sub/deep/more", std::string(10'000, 'x'));
   auto opened = root->open("", O_RDONLY | O_DIRECTORY, Follow::NO);
-  EXPECT_EQ(storage::contentIn(*opened, "."), 6u + 6u + 1000u);
-  EXPECT_EQ(contentAt(*root, "deep/more"), 1000);
-  EXPECT_EQ(contentAt(*root, "deep"), 0);
+  EXPECT_EQ(storage::contentIn(*opened, "."), 10'000u + 4 * LEAST_CHARGE) << "two folders, and two small files";
+  EXPECT_EQ(contentAt(*root, "deep/more"), 10'000);
+  EXPECT_EQ(contentAt(*root, "deep"), 4096);
+  EXPECT_EQ(contentAt(*root, "none"), 0);
+  EXPECT_EQ(parentsFor(*root, "deep/new/newer/file"), 2 * 4096);
 }
 
 TEST_P(BeneathTest, NeverLeadsOutWhileSymlinksAreFlipped) {

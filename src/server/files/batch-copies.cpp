@@ -1,9 +1,11 @@
 #include <capstan/server/files/batch-copies.h>
 
-#include <algorithm>
 #include <chrono>
+#include <utility>
 
+#include <capstan/base/saturating.h>
 #include <capstan/server/files/batch-operations.h>
+#include <capstan/storage/usage.h>
 
 namespace capstan::server::files {
 
@@ -13,9 +15,6 @@ using storage::CopyOptions;
 using storage::TreeCopy;
 
 constexpr std::chrono::milliseconds SLICE(50);
-
-// Without a version only the turn tells what it is that is copied.
-bool isKnown(const CopyOptions& options) { return options.fromExpectation.kind == Expectation::Kind::VERSION; }
 
 // What the operations before it cannot make good.
 bool isFinal(const Error& error) {
@@ -28,14 +27,32 @@ void BatchCopies::add(size_t operation, CopyOptions options) {
   jobs.push_back({operation, std::move(options), nullptr});
 }
 
-bool BatchCopies::canStage() const {
-  return std::any_of(jobs.begin(), jobs.end(), [](const Job& job) { return isKnown(job.options); });
+Result<uint64_t> BatchCopies::measure() {
+  const Root& root = view->root();
+  for (auto& mutation : others) {
+    if (mutation != nullptr) growth = saturatingSum(growth, mutation->growth(root));
+  }
+  uint64_t sum = 0;
+  for (Job& job : jobs) {
+    job.bytes = uint64_t(storage::contentAt(root, job.options.from));
+    sum = saturatingSum(sum, job.bytes);
+  }
+  return sum;
+}
+
+// A file that takes the place of another brings only the difference.
+Status BatchCopies::checkQuota(const Job& job) {
+  int64_t replaced = storage::contentAt(view->root(), job.options.to);
+  int64_t after = saturatingSum(growth, saturatingSigned(job.bytes) - replaced);
+  Status fits = after > 0 ? view->mayGrow(uint64_t(after)) : okStatus();
+  if (fits.ok()) growth = after;
+  return fits.ok() ? fits : Status(Error{fits.error().code, fits.error().message, job.options.to});
 }
 
 Result<bool> BatchCopies::stageStep() {
   auto deadline = std::chrono::steady_clock::now() + SLICE;
   while (next < jobs.size()) {
-    if (!isKnown(jobs[next].options) || stage(jobs[next])) ++next;
+    if (jobs[next].bytes == 0 || stage(jobs[next])) ++next;  // 0: not there, or not yet
     if (std::chrono::steady_clock::now() >= deadline) break;
   }
   return next == jobs.size();
@@ -43,7 +60,13 @@ Result<bool> BatchCopies::stageStep() {
 
 bool BatchCopies::stage(Job& job) {
   if (job.staged == nullptr) {
+    Status fits = checkQuota(job);
+    if (!fits.ok()) {
+      job.failure = fits.error();
+      return true;
+    }
     CopyOptions options = job.options;
+    options.maxBytes = job.bytes;  // no more than was counted
     options.flushLater = true;
     job.staged = std::make_shared<TreeCopy>(view->root(), view->staging(), view->disk(), std::move(options));
   }
@@ -54,12 +77,15 @@ bool BatchCopies::stage(Job& job) {
   return true;
 }
 
-void BatchCopies::moveInto(std::vector<std::unique_ptr<storage::Mutation>>& mutations) {
+std::vector<std::unique_ptr<storage::Mutation>> BatchCopies::takeAll() {
+  auto mutations = std::exchange(others, {});
+  auto room = std::make_shared<uint64_t>(storage::MAX_COPIES_IN_TURN);
   for (Job& job : jobs) {
     mutations[job.operation] = job.failure ? makeFailure(std::move(*job.failure))
-                                           : storage::makeCopyFile(std::move(job.options), std::move(job.staged));
+                                           : storage::makeCopyFile(std::move(job.options), std::move(job.staged), room);
   }
   jobs.clear();
+  return mutations;
 }
 
 }  // namespace capstan::server::files

@@ -12,6 +12,8 @@ namespace {
 // Content that may be on its way to staging before whoever sends has to wait.
 constexpr size_t MAX_PENDING_BYTES = 4 << 20;
 
+Error unchanged(const Error& error) { return {error.code, "nothing of this batch was changed: " + error.message, {}}; }
+
 }  // namespace
 
 BatchServer::BatchServer(FolderState& folder, std::shared_ptr<const View> viewParam, BatchSlot slotParam,
@@ -30,7 +32,8 @@ BatchServer::~BatchServer() noexcept(false) { throwAway(); }
 void BatchServer::throwAway() {
   if (mutations.empty() && run == nullptr) return;
   folder
-      .run([mutations = std::exchange(mutations, {}), copies = copies, run = std::exchange(run, nullptr)]() mutable {
+      .run([mutations = std::exchange(mutations, {}), copies = std::exchange(copies, nullptr),
+            run = std::exchange(run, nullptr)]() mutable {
         mutations.clear();
         copies = nullptr;
         run = nullptr;
@@ -92,7 +95,7 @@ kj::Maybe<Error> BatchServer::overLimit(capnp::List<schema::Operation>::Reader o
   }
   Status held = slot.hold(kept, staged);
   if (held.ok()) return nullptr;
-  return Error{ErrorCode::LIMIT, "nothing of this batch was changed: " + held.error().message, {}};
+  return unchanged(held.error());
 }
 
 void BatchServer::take(schema::Operation::Reader operation, std::vector<PutJob>& jobs) {
@@ -176,7 +179,7 @@ kj::Promise<void> BatchServer::carryOut(CommitContext context, Committer::Ticket
       rpc::setError(context.getResults().initOutcome(), *error);
       return kj::READY_NOW;
     }
-    copies->moveInto(mutations);
+    if (!copies->empty()) mutations = copies->takeAll();
     return view->submitAll(kj::mv(ticket), std::move(mutations), std::move(run))
         .then([this, context](std::vector<Result<Entry>> results) mutable {
           slot.giveBack();
@@ -186,10 +189,16 @@ kj::Promise<void> BatchServer::carryOut(CommitContext context, Committer::Ticket
 }
 
 kj::Promise<Status> BatchServer::stageCopies(const Committer::Ticket& ticket) {
-  if (failed != nullptr || !copies->canStage()) return okStatus();
+  if (failed != nullptr || copies->empty()) return okStatus();
+  copies->keep(std::exchange(mutations, {}));
   // What is copied is what the calls before this one have left.
-  return view->turnOf(ticket).then(
-      [this]() { return repeat(folder, slot.connection(), [copies = copies]() { return copies->stageStep(); }); });
+  return view->turnOf(ticket)
+      .then([this]() { return folder.run([copies = copies]() { return copies->measure(); }); })
+      .then([this](Result<uint64_t> bytes) -> kj::Promise<Status> {
+        Status held = bytes.ok() ? slot.hold(0, *bytes) : Status(bytes.error());
+        if (!held.ok()) return Status(unchanged(held.error()));
+        return repeat(folder, slot.connection(), [copies = copies]() { return copies->stageStep(); });
+      });
 }
 
 void BatchServer::answer(CommitContext& context, const std::vector<Result<Entry>>& results) {

@@ -85,7 +85,7 @@ class BatchServer final : public Guarded<schema::Batch> {
   void staged(const std::vector<size_t>& operations, size_t bytes, Result<Staged> result);
   kj::Promise<void> drained();
   kj::Promise<void> carryOut(CommitContext context, Committer::Ticket ticket);
-  // Stages what can be copied before the turn of the ticket is used.
+  // Stages what is copied before the turn of the ticket is used, and counts it.
   kj::Promise<Status> stageCopies(const Committer::Ticket& ticket);
   static void answer(CommitContext& context, const std::vector<Result<Entry>>& results);
 

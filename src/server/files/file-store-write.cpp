@@ -92,6 +92,7 @@ Status checkSpace(int fd, uint64_t needed, const std::string& path) {
 
 // What it takes the place of makes room.
 Status checkQuota(const View& view, const UploadTarget& target, uint64_t size) {
+  size = std::max(size, storage::LEAST_CHARGE);
   uint64_t before = uint64_t(contentAt(view.root(), target.path));
   Status fits = size > before ? view.mayGrow(size - before) : okStatus();
   return fits.ok() ? fits : Status(Error{fits.error().code, fits.error().message, target.path});
@@ -158,19 +159,32 @@ kj::Promise<Content> takeUp(FolderState& folder, ConnectionScope& scope, Content
   });
 }
 
+// A copy of the call's own, with what is counted of it. Belongs to the loop, save what the job uses.
+struct RunningCopy {
+  std::shared_ptr<TreeCopy> tree;
+  Meters::Charge staged;
+
+  // Counts what came since; what a step copies is not much.
+  Status count() {
+    uint64_t there = tree->contentBytes();
+    return there > staged.amount() ? staged.grow(there - staged.amount()) : okStatus();
+  }
+};
+
 // The copy uses the view's root.
-kj::Promise<Status> runCopy(FolderState& folder, std::shared_ptr<const View> view, std::shared_ptr<TreeCopy> copy) {
-  auto job = folder.run([view, copy]() {
-    auto done = copy->step();
+kj::Promise<Status> runCopy(FolderState& folder, std::shared_ptr<const View> view, std::shared_ptr<RunningCopy> copy) {
+  auto job = folder.run([view, tree = copy->tree]() {
+    auto done = tree->step();
     // It is not worth while to go on with what there will be no room for.
-    Status fits = done.ok() && !*done ? view->mayGrow(copy->contentBytes()) : okStatus();
+    Status fits = done.ok() && !*done ? view->mayGrow(tree->contentBytes()) : okStatus();
     return fits.ok() ? done : Result<bool>(fits.error());
   });
   return job.then(
       [&folder, view = kj::mv(view), copy = kj::mv(copy)](Result<bool> done) mutable -> kj::Promise<Status> {
         if (!done.ok()) return Status(done.error());
-        if (!*done) return runCopy(folder, kj::mv(view), kj::mv(copy));
-        return okStatus();
+        Status counted = copy->count();
+        if (!counted.ok() || *done) return counted;
+        return runCopy(folder, kj::mv(view), kj::mv(copy));
       });
 }
 
@@ -297,14 +311,16 @@ kj::Promise<void> FileStoreServer::copy(CopyContext context) {
   CopyOptions options{textOf(params.getFrom()), textOf(params.getTo()), rpc::read(params.getFromExpectation()),
                       rpc::read(params.getToExpectation()), params.getMakeParents()};
   context.releaseParams();
-  auto copy = std::make_shared<TreeCopy>(view->root(), view->staging(), view->disk(), std::move(options));
+  auto tree = std::make_shared<TreeCopy>(view->root(), view->staging(), view->disk(), std::move(options));
+  auto staged = access->lease->meters.takeAnyway(Resource::STAGED_BYTES, 0);
+  auto copy = std::make_shared<RunningCopy>(RunningCopy{kj::mv(tree), kj::mv(staged)});
   auto ticket = view->takeTicket(*scope);
   // What is copied is what the calls before this one have left.
   auto turn = view->turnOf(ticket);
   return turn.then([&folder = folder, view = view, copy]() { return runCopy(folder, view, copy); })
       .then([view = view, copy, ticket = kj::mv(ticket)](Status status) mutable -> kj::Promise<Result<Entry>> {
         if (!status.ok()) return Result<Entry>(status.error());
-        return view->submit(kj::mv(ticket), makePlaceCopy(kj::mv(copy)));
+        return view->submit(kj::mv(ticket), makePlaceCopy(copy->tree)).attach(kj::mv(copy->staged));
       })
       .then([context](Result<Entry> entry) mutable { answerEntry(context.getResults(), entry); });
 }

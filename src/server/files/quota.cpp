@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include <capstan/base/saturating.h>
 #include <capstan/base/text.h>
 #include <capstan/storage/beneath.h>
 #include <capstan/storage/usage.h>
@@ -27,7 +28,8 @@ bool Usage::isDue(uint64_t wanted, uint64_t bound) const {
   if (!known) return true;
   auto age = Clock::now() - measured;
   if (wanted > 0 && age > std::max<Clock::duration>(OUT_OF_DATE, took * MEASURING_SHARE)) return true;
-  return wanted > 0 && total + int64_t(wanted) > int64_t(bound) && age > REMEASURE_TIME;
+  int64_t after = saturatingSum(total, saturatingSigned(wanted));
+  return wanted > 0 && after > saturatingSigned(bound) && age > REMEASURE_TIME;
 }
 
 void Usage::prepare(uint64_t wanted, uint64_t bound) {
@@ -45,7 +47,8 @@ void Usage::prepare(uint64_t wanted, uint64_t bound) {
   std::lock_guard lock(mutex);
   measured = Clock::now();
   took = measured - begin;
-  total = int64_t(found) + std::max<int64_t>(meanwhile, 0);
+  found -= std::min(found, storage::LEAST_CHARGE);  // the folder itself
+  total = saturatingSum(saturatingSigned(found), std::max<int64_t>(meanwhile, 0));
   known = true;
 }
 
@@ -56,8 +59,8 @@ uint64_t Usage::bytes() const {
 
 void Usage::add(int64_t growth) {
   std::lock_guard lock(mutex);
-  total += growth;
-  meanwhile += growth;
+  total = saturatingSum(total, growth);
+  meanwhile = saturatingSum(meanwhile, growth);
 }
 
 Status Quota::check(int64_t growth) const {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include <capstan/base/path.h>
+#include <capstan/base/saturating.h>
 #include <capstan/server/files/granted-mutation.h>
 #include <capstan/server/files/listing.h>
 #include <capstan/server/files/notices.h>
@@ -112,7 +113,7 @@ kj::Promise<Results> View::submitAll(Committer::Ticket ticket, Mutations mutatio
 
 Status View::prepareQuotas(const Mutations& mutations) const {
   int64_t growth = 0;
-  for (auto& mutation : mutations) growth += std::max<int64_t>(mutation->growth(*tree), 0);
+  for (auto& mutation : mutations) growth = saturatingSum(growth, std::max<int64_t>(mutation->growth(*tree), 0));
   for (auto& quota : quotas) quota.prepare(uint64_t(growth));
   return okStatus();
 }
@@ -120,7 +121,7 @@ Status View::prepareQuotas(const Mutations& mutations) const {
 Status View::mayGrow(uint64_t bytes) const {
   for (auto& quota : quotas) {
     quota.prepare(bytes);
-    Status fits = quota.check(int64_t(bytes));
+    Status fits = quota.check(saturatingSigned(bytes));
     if (!fits.ok()) return fits;
   }
   return okStatus();

@@ -126,10 +126,12 @@ class Blockade {
 
 TEST_F(BatchTest, CopiesWhereNobodyElseHasToWait) {
   temp.write("large", std::string(3 << 20, 'x'));
+  temp.write("unknown", std::string(3 << 20, 'y'));
   auto otherScope = kj::refcounted<ConnectionScope>();
   auto other = folder->newFileStore(Access::ofOwner(kj::mv(otherScope)));
   auto batch = begin();
-  add(batch, {copying("large", "copy", {}, is(versionAt("large"))), makingFolder("after")});
+  add(batch,
+      {copying("large", "copy", {}, is(versionAt("large"))), copying("unknown", "another"), makingFolder("after")});
   Blockade blockade(pool, 3);
   auto committed = batch.commitRequest().send();
   waitScope.poll();
@@ -138,9 +140,11 @@ TEST_F(BatchTest, CopiesWhereNobodyElseHasToWait) {
   EXPECT_TRUE(answerOf(request.send().wait(waitScope)).ok());
   // The committer had its turn, and the copying is not what it did.
   EXPECT_FALSE(std::filesystem::exists(temp / "copy"));
+  EXPECT_FALSE(std::filesystem::exists(temp / "another"));
   blockade.lift(waitScope);
   for (auto result : committed.wait(waitScope).getResults()) EXPECT_TRUE(answerOf(result).ok());
   EXPECT_EQ(temp.read("copy"), temp.read("large"));
+  EXPECT_EQ(temp.read("another"), temp.read("unknown"));
   EXPECT_TRUE(std::filesystem::exists(temp / "after"));
   EXPECT_THAT(staged(), IsEmpty());
 }
@@ -158,6 +162,36 @@ TEST_F(BatchTest, CopiesWhatTheOperationsBeforeHaveLeftOrNothing) {
   EXPECT_EQ(temp.read("d"), "2");
   EXPECT_FALSE(std::filesystem::exists(temp / "c"));
   EXPECT_THAT(staged(), IsEmpty());
+}
+
+TEST_F(BatchTest, CopiesNothingLargeWhileEverybodyWaits) {
+  temp.write("large", std::string(3 << 20, 'x'));
+  temp.write("small", std::string(1 << 20, 'y'));
+  std::vector<Fill> fills = {renaming("large", "moved"), copying("moved", "copy"), renaming("small", "still small")};
+  for (size_t i = 0; i < 20; ++i) fills.push_back(copying("still small", "copy " + std::to_string(i)));
+  auto answers = runBatch(fills);
+  EXPECT_TRUE(answers[0].ok());
+  EXPECT_EQ(answers[1].code, ErrorCode::CONFLICT) << answers[1];
+  for (size_t i = 0; i < 20; ++i) {
+    EXPECT_EQ(answers[3 + i].code, i < 16 ? ErrorCode::UNSET : ErrorCode::CONFLICT) << i << answers[3 + i];
+  }
+  EXPECT_TRUE(runBatch({copying("moved", "copy")})[0].ok());
+  EXPECT_EQ(temp.read("copy"), temp.read("moved"));
+  EXPECT_THAT(staged(), IsEmpty());
+}
+
+TEST_F(BatchTest, CountsWhatItsCopiesStage) {
+  temp.write("large", std::string(100'000, 'x'));
+  auto others = takeAllBut(*scope, Resource::STAGED_BYTES, 250'000);
+  EXPECT_TRUE(runBatch({copying("large", "a"), copying("large", "b")})[1].ok());
+  auto batch = begin();
+  add(batch, {copying("large", "c"), copying("large", "d"), copying("large", "e")});
+  Answer whole;
+  commit(batch, &whole);
+  EXPECT_EQ(whole.code, ErrorCode::LIMIT);
+  EXPECT_FALSE(std::filesystem::exists(temp / "c")) << "nothing was changed";
+  auto fewer = takeAllBut(*scope, Resource::STAGED_BYTES, 50'000);
+  EXPECT_EQ(copy("large", "c").code, ErrorCode::LIMIT) << "one of its own counts as well";
 }
 
 TEST_F(BatchTest, MakesManyCopiesDurableWithAHandfulOfFlushes) {

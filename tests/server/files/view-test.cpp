@@ -3,15 +3,19 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <capstan/server/files/batch-copies.h>
 #include <capstan/server/files/view.h>
 #include <capstan/storage/mutation.h>
 #include <capstan/storage/mutations.h>
+#include <capstan/storage/usage.h>
 
 #include "batching.h"
 
 namespace capstan::server::files {
 namespace {
 
+using storage::CopyOptions;
+using storage::LEAST_CHARGE;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -40,31 +44,60 @@ class ViewTest : public ::testing::Test, protected Batching {
 };
 
 TEST_F(ViewTest, RefusesWhatGoesBeyondTheQuotaAndTakesItWhenThereIsRoom) {
-  use(newGrant("one", "sub", 1000));
-  EXPECT_TRUE(put("b", bytes(900)).ok());
-  auto refused = put("c", bytes(200));
+  use(newGrant("one", "sub", 20'000));
+  EXPECT_TRUE(put("b", bytes(9000)).ok());
+  auto refused = put("c", bytes(9000));
   EXPECT_EQ(refused.code, ErrorCode::QUOTA);
   EXPECT_THAT(refused.message, HasSubstr("label of one"));
-  EXPECT_THAT(refused.message, HasSubstr("1000"));
+  EXPECT_THAT(refused.message, HasSubstr("20000"));
   EXPECT_EQ(copy("b", "c").code, ErrorCode::QUOTA);
   EXPECT_FALSE(std::filesystem::exists(temp / "sub/c"));
-  EXPECT_TRUE(put("b", bytes(999)).ok()) << "what is replaced makes room";
+  EXPECT_TRUE(put("b", bytes(15'000)).ok()) << "what is replaced makes room";
   EXPECT_TRUE(remove("b").ok());
-  EXPECT_TRUE(put("c", bytes(500)).ok());
-  auto batch = runBatch({putting("d", bytes(400)), putting("e", bytes(400))});
+  EXPECT_TRUE(put("c", bytes(10'000)).ok());
+  auto batch = runBatch({putting("d", bytes(5000)), putting("e", bytes(5000))});
   EXPECT_TRUE(batch.at(0).ok()) << batch.at(0);
   EXPECT_EQ(batch.at(1).code, ErrorCode::QUOTA);
 }
 
 TEST_F(ViewTest, HoldsTheQuotaOfAShareForThoseMadeFromIt) {
-  auto parent = newGrant("parent", "sub", 1000);
+  auto parent = newGrant("parent", "sub", 20'000);
   std::filesystem::create_directory(temp / "sub/deep");
   use(newGrant("child", "sub/deep", 0, parent));
-  EXPECT_TRUE(put("x", bytes(900)).ok());
-  auto refused = put("y", bytes(200));
+  EXPECT_TRUE(put("x", bytes(9000)).ok());
+  auto refused = put("y", bytes(5000));
   EXPECT_EQ(refused.code, ErrorCode::QUOTA);
   EXPECT_THAT(refused.message, HasSubstr("label of parent"));
-  EXPECT_EQ(folder->storedBelow("sub"), 901u);
+  EXPECT_EQ(folder->storedBelow("sub"), 2 * LEAST_CHARGE + 9000);
+}
+
+TEST_F(ViewTest, CountsWhatIsEmptyToo) {
+  use(newGrant("one", "sub", 20'000));  // one small file is there
+  EXPECT_TRUE(mkdir("folder").ok());
+  EXPECT_TRUE(symlink("link", "a").ok());
+  EXPECT_EQ(mkdir("x/y", true).code, ErrorCode::QUOTA) << "both of them count";
+  EXPECT_TRUE(put("empty", "").ok());
+  EXPECT_EQ(put("another", "").code, ErrorCode::QUOTA);
+  EXPECT_EQ(mkdir("another").code, ErrorCode::QUOTA);
+  EXPECT_EQ(symlink("another", "a").code, ErrorCode::QUOTA);
+  EXPECT_TRUE(symlink("link", "b").ok()) << "what is replaced makes room";
+}
+
+TEST_F(ViewTest, StagesNoMoreCopiesThanTheQuotaLetsIn) {
+  temp.write("sub/large", bytes(100'000));
+  auto view = std::make_shared<const View>(state(), newGrant("one", "sub", 400'000), "sub");
+  BatchCopies copies(view);
+  for (size_t i = 0; i < 150; ++i) {
+    CopyOptions options;
+    options.from = "large";
+    options.to = "copy" + std::to_string(i);
+    copies.add(i, options);
+  }
+  copies.keep(std::vector<std::unique_ptr<Mutation>>(150));
+  EXPECT_EQ(copies.measure().value(), 150u * 100'000);
+  while (!copies.stageStep().value()) continue;
+  EXPECT_EQ(staged().size(), 2u) << "with what is there";
+  for (auto& mutation : copies.takeAll()) EXPECT_NE(mutation, nullptr);
 }
 
 TEST_F(ViewTest, AppliesNothingAnyMoreThatWaitsWhenTheGrantEnds) {
