@@ -1,5 +1,5 @@
-// What one connection holds of computing: its values, what they take, and the capabilities that it was given. Internal
-// to src/server/compute.
+// What one login holds of computing: its values and the capabilities that it was given; and what all logins of one
+// connection may have together. Internal to src/server/compute.
 #pragma once
 
 #include <atomic>
@@ -31,6 +31,17 @@ struct ComputeTotals {
   std::atomic<uint32_t> values{0};
 };
 
+// Of one connection, for all of its logins: else each login would bring as much again. Belongs to the connection's
+// loop; the account is thread-safe.
+struct ConnectionBudgets {
+  explicit ConnectionBudgets(std::shared_ptr<SpoolAccount> account) : account(std::move(account)) {}
+
+  const std::shared_ptr<SpoolAccount> account;  // of what its values take
+  Budget literals{LITERAL_BYTES_LIMIT};
+  Budget quick{QUICK_AT_ONCE};  // computations in the pools: what is beyond waits here, and not before others
+  Budget bulk{BULK_AT_ONCE};
+};
+
 // Belongs to the connection's loop; kept alive by each capability made from it.
 struct ComputeScope final : public kj::Refcounted {
   // constant after construction
@@ -38,23 +49,22 @@ struct ComputeScope final : public kj::Refcounted {
   Jobs& jobs;
   ComputeTotals& totals;
   kj::Own<Access> access;
-  ConnectionScope* const connection;  // kept alive by `access`
-  std::shared_ptr<SpoolAccount> account;
+  ConnectionScope* const connection;                 // kept alive by `access`
+  const std::shared_ptr<ConnectionBudgets> budgets;  // destroyed before `access`
+  const std::shared_ptr<SpoolAccount> account;       // that of the budgets
   // owned by the loop
-  uint64_t lastNumber = 0;  // of a node
-  Budget literals{LITERAL_BYTES_LIMIT};
-  Budget quick{QUICK_AT_ONCE};  // computations in the pools: what is beyond waits here, and not before others
-  Budget bulk{BULK_AT_ONCE};
+  uint64_t lastNumber = 0;                          // of a node
   capnp::CapabilityServerSet<schema::Value> known;  // by which values made here are known again
 
   ComputeScope(const ComputeContext& context, Jobs& jobs, ComputeTotals& totals, kj::Own<Access> accessParam,
-               std::shared_ptr<SpoolAccount> account)
+               std::shared_ptr<ConnectionBudgets> budgetsParam)
       : context(context),
         jobs(jobs),
         totals(totals),
         access(kj::mv(accessParam)),
         connection(&access->connection()),
-        account(std::move(account)) {}
+        budgets(std::move(budgetsParam)),
+        account(budgets->account) {}
 
   // Destroys a promise, and then what others it may have held. A chain of a thousand values, each of which holds the
   // one before, goes one after the other and not one within the other.

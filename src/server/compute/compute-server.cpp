@@ -19,7 +19,7 @@ template <typename Job>
 kj::Promise<ContentResult> computeOn(ComputeScope& scope, Input input, std::shared_ptr<Work> work, Job job) {
   auto& threads = scope.context.threads;
   auto begin = [&scope, &threads](bool isQuick, auto run) {
-    return (isQuick ? scope.quick : scope.bulk)
+    return (isQuick ? scope.budgets->quick : scope.budgets->bulk)
         .take(1)
         .then([&threads, isQuick, run = std::move(run)](Budget::Charge charge) mutable {
           return (isQuick ? threads.quick : threads.bulk).run(std::move(run)).attach(kj::mv(charge));
@@ -153,7 +153,7 @@ kj::Maybe<Error> ComputeServer::refusal() const {
 template <typename Context, typename Job>
 kj::Promise<void> ComputeServer::answerFromInput(Context context, schema::Operand::Reader operand, Job job) {
   // The context keeps the message with the operand, and this object.
-  return scope->literals.take(literalBytes(operand))
+  return scope->budgets->literals.take(literalBytes(operand))
       .then([this, context, operand, job = std::move(job)](Budget::Charge charge) mutable {
         context.getResults().setValue(valueOfInput(*scope, operand, kj::mv(charge), std::move(job)));
       });
@@ -174,7 +174,7 @@ kj::Promise<void> ComputeServer::add(AddContext context) {
     return kj::READY_NOW;
   }
   // The context keeps the message with the operands, and this object.
-  return scope->literals.take(operands.size() * WAITING_OPERAND_BYTES)
+  return scope->budgets->literals.take(operands.size() * WAITING_OPERAND_BYTES)
       .then([this, context, operands](Budget::Charge charge) mutable {
         auto node = kj::refcounted<ValueNode>(kj::addRef(*scope));
         node->compute(resolveNumbers(*scope, operands, node->number())

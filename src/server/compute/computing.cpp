@@ -1,6 +1,7 @@
 #include <capstan/server/compute/computing.h>
 
 #include <algorithm>
+#include <map>
 #include <thread>
 
 #include <kj/mutex.h>
@@ -29,7 +30,7 @@ class ComputingImpl final : public Computing {
                .niceness = QUICK_NICENESS,
                .name = "capstan-quick"}),
         bulk({.threads = BULK_THREADS, .queueLimit = QUEUE_LIMIT, .niceness = BULK_NICENESS, .name = "capstan-bulk"}),
-        context{{quick, bulk}, *spool, served, options.limits, options.grants} {}
+        context{{quick, bulk}, *spool, served, options.limits, options.grants, options.metering} {}
 
   Status openJobs() {
     auto opened = Jobs::open(folder.path, context);
@@ -39,14 +40,9 @@ class ComputingImpl final : public Computing {
   }
 
   schema::Compute::Client newCompute(kj::Own<Access> access, kj::Timer& timer) override {
-    auto account = std::make_shared<SpoolAccount>(context.limits.valueBytes);
-    {
-      auto locked = accounts.lockExclusive();
-      std::erase_if(*locked, [](auto& each) { return each.expired(); });
-      locked->push_back(account);
-    }
+    auto budgets = budgetsOf(access->connection());
     return kj::heap<ComputeServer>(
-        kj::refcounted<ComputeScope>(context, *jobs, totals, kj::mv(access), std::move(account)), timer);
+        kj::refcounted<ComputeScope>(context, *jobs, totals, kj::mv(access), std::move(budgets)), timer);
   }
 
   Figures figures() const override {
@@ -54,8 +50,8 @@ class ComputingImpl final : public Computing {
     result.jobs = jobs->unfinished();
     result.computations = totals.computations.load(std::memory_order_relaxed);
     result.values = totals.values.load(std::memory_order_relaxed);
-    for (auto& each : *accounts.lockExclusive()) {
-      if (auto account = each.lock()) result.valueBytes += account->used.load(std::memory_order_relaxed);
+    for (auto& each : *connections.lockExclusive()) {
+      if (auto account = each.second.account.lock()) result.valueBytes += account->used.load(std::memory_order_relaxed);
     }
     return result;
   }
@@ -71,8 +67,26 @@ class ComputingImpl final : public Computing {
   BlockingPool bulk;
   const ComputeContext context;
   ComputeTotals totals;
-  kj::MutexGuarded<std::vector<std::weak_ptr<SpoolAccount>>> accounts;
+  // What a connection has lives as long as one of its logins or a computation uses it. The account may outlive the
+  // rest, on any thread.
+  struct Connection {
+    std::weak_ptr<ConnectionBudgets> budgets;
+    std::weak_ptr<SpoolAccount> account;
+  };
+  kj::MutexGuarded<std::map<const ConnectionScope*, Connection>> connections;
   std::unique_ptr<Jobs> jobs;
+
+  // Whoever holds budgets holds their connection: those that are found here are of this one, and of no earlier one at
+  // the same address.
+  std::shared_ptr<ConnectionBudgets> budgetsOf(const ConnectionScope& connection) {
+    auto locked = connections.lockExclusive();
+    std::erase_if(*locked, [](auto& each) { return each.second.account.expired(); });
+    auto& known = (*locked)[&connection];
+    if (auto budgets = known.budgets.lock()) return budgets;
+    auto budgets = std::make_shared<ConnectionBudgets>(std::make_shared<SpoolAccount>(context.limits.valueBytes));
+    known = {budgets, budgets->account};
+    return budgets;
+  }
 };
 
 }  // namespace

@@ -14,19 +14,25 @@
 #include <capstan/server/compute/spool.h>
 #include <capstan/server/files/served-folder.h>
 
+namespace capstan::server {
+class Metering;  // access/metering.h
+}
+
 namespace capstan::server::compute {
 
 class Jobs;
+struct ConnectionBudgets;
 
 // The numbers go into schema::Limits.
 struct ComputeLimits {
-  uint64_t valueBytes = 16ull << 30;  // what they may take, runs of their sorts included
+  uint64_t valueBytes = 16ull << 30;  // of one connection: what they may take, runs of their sorts included
   uint64_t sortMemory = DEFAULT_SORT_MEMORY;
-  uint32_t jobsRunning = 2;              // of one grant; and in all, no more than the threads for long work
-  uint32_t jobsQueued = 100;             // of one grant
-  uint32_t jobsKept = 1000;              // of one grant, that have ended
-  uint32_t jobDeaths = 5;                // servers that may die while they run one job: then it fails
-  uint64_t jobResultBytes = 8ull << 30;  // of one grant
+  // Of the owner; or of one share that the owner made, with all that were made from it.
+  uint32_t jobsRunning = 2;  // in all, no more than the threads for long work
+  uint32_t jobsQueued = 100;
+  uint32_t jobsKept = 1000;                               // that have ended
+  uint32_t jobDeaths = 5;                                 // servers that may die while they run one job: then it fails
+  uint64_t jobResultBytes = 8ull << 30;                   // as jobsRunning
   uint64_t jobResultTime = 24ull * 3600 * 1'000'000'000;  // nanoseconds
 };
 
@@ -46,6 +52,7 @@ struct ComputeContext {
   files::ServedFolder& folder;
   const ComputeLimits limits;
   const std::shared_ptr<Grants> grants = nullptr;  // those that jobs belong to; null: all are the owner's
+  Metering* const metering = nullptr;              // where what jobs store is counted; null: nowhere
 };
 
 // Thread-safe. Destroying it stops what is computed and waits for it: within 100 ms. Must outlive every capability made
@@ -56,13 +63,15 @@ class Computing {
     std::string root;  // the served folder: compute state is in ROOT/.capstan/compute/
     ComputeLimits limits;
     std::shared_ptr<Grants> grants = nullptr;  // those that jobs belong to; null: all are the owner's
+    Metering* metering = nullptr;              // where what jobs store is counted; outlives it; null: nowhere
   };
   // Makes or adopts the compute folder, opens the journal, and begins again what a dead server left unfinished.
   // `folder` must outlive it. Blocks.
   static Result<std::unique_ptr<Computing>> open(Options options, files::ServedFolder& folder);
   virtual ~Computing() noexcept(false) = default;
 
-  // For one grant on one connection, on that connection's loop.
+  // For one grant on one connection, on that connection's loop. What one connection may have is shared by all of its
+  // logins.
   virtual schema::Compute::Client newCompute(kj::Own<Access> access, kj::Timer& timer) = 0;
 
   struct Figures {

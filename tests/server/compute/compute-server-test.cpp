@@ -310,6 +310,36 @@ TEST(Collect, SaysWhenTheConnectionHasAsManyBytesAsItMay) {
   EXPECT_EQ(codeIn(computed.wait(sink.endRequest().send()).getOutcome()), ErrorCode::QUOTA);
 }
 
+TEST(Collect, CountsTheBytesOfAllLoginsOfAConnectionTogether) {
+  Computed computed({.valueBytes = 4 << 20});
+  auto collect = [&](schema::Compute::Client compute, int count, ErrorCode& code) {
+    auto request = compute.collectRequest();
+    request.setType(schema::ElementType::TEXT);
+    auto collecting = request.send();
+    auto sink = collecting.getSink();
+    for (int i = 0; i < count; ++i) {
+      auto write = sink.writeRequest();
+      write.setData(rpc::asData(std::string(1 << 20, 'x')));
+      (void)kj::runCatchingExceptions([&]() { computed.wait(write.send()); });
+    }
+    code = codeIn(computed.wait(sink.endRequest().send()).getOutcome());
+    return schema::Value::Client(collecting.getValue());
+  };
+  auto login = [&]() {
+    return computed.peers->bootstrap<schema::Session>().computeRequest().send().wait(computed.waitScope).getCompute();
+  };
+  ErrorCode first, second, third;
+  {
+    auto value = collect(login(), 3, first);
+    EXPECT_EQ(first, ErrorCode::UNSET);
+    collect(login(), 3, second);
+    EXPECT_EQ(second, ErrorCode::QUOTA) << "another login brought as much again";
+  }
+  computed.turnUntil([&]() { return computed.computing->figures().valueBytes == 0; });
+  collect(login(), 3, third);
+  EXPECT_EQ(third, ErrorCode::UNSET);
+}
+
 TEST(Value, IsReadInPagesThatFitIntoAMessage) {
   Computed computed;
   std::string lines;

@@ -12,6 +12,7 @@
 #include <capstan/rpc/event-loop.h>
 #include <capstan/rpc/outcome.h>
 #include <capstan/server/access/grants.h>
+#include <capstan/server/access/metering.h>
 #include <capstan/server/compute/jobs/job-run.h>
 
 namespace capstan::server::compute {
@@ -88,10 +89,20 @@ class JobLoop::Loop final : public kj::TaskSet::ErrorHandler {
       return rpc::failed<schema::FileStore>(
           {ErrorCode::REVOKED, "the share that the job was submitted with does not exist any more", {}});
     }
-    auto access = kj::refcounted<Access>(kj::refcounted<Lease>(grant, kj::refcounted<ConnectionScope>()));
+    auto access = kj::refcounted<Access>(newLease(grant));
     if (!task.output) return context.folder.newFileStore(kj::mv(access));
     auto top = task.output->top;
     return context.folder.newFileStore(kj::refcounted<Access>(kj::addRef(*access->lease), top, access->rights));
+  }
+
+  // What a job stores is bounded as that of a connection of its own, and counts with all else at its grant and at the
+  // server.
+  kj::Own<Lease> newLease(std::shared_ptr<Grant> grant) const {
+    if (context.metering == nullptr) return kj::refcounted<Lease>(std::move(grant), kj::refcounted<ConnectionScope>());
+    auto meter = context.metering->newConnection();
+    auto meters = context.metering->metersOf(meter, *grant);
+    return kj::refcounted<Lease>(std::move(grant), kj::refcounted<ConnectionScope>(std::move(meter)),
+                                 std::move(meters));
   }
 
   std::shared_ptr<Grant> grantOf(const std::string& id) const {

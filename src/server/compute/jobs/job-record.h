@@ -46,6 +46,7 @@ class JobRecord {
   struct InTable {
     std::shared_ptr<const StoredTask> task;  // until it has ended
     uint64_t inputBytes = 0;                 // of its input files
+    std::string payer;                       // at which it is counted; set by insert()
     bool acknowledged = false;               // it is in the journal
     bool adopted = false;                    // of an earlier server
     bool running = false;                    // it has a slot

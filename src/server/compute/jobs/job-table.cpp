@@ -9,46 +9,55 @@
 namespace capstan::server::compute {
 
 Status JobTable::mayQueue(const std::string& grant, uint64_t inputBytes) const {
-  auto found = grants.find(grant);
-  uint32_t queued = found == grants.end() ? 0 : found->second.queued;
+  std::string name = payerNamed(grant);
+  auto found = payers.find(name);
+  std::string where = name == grant ? "" : ", those of the share that this one was made from among them";
+  uint32_t queued = found == payers.end() ? 0 : found->second.queued;
   if (queued > 0 && queued >= limits.jobsQueued) {
     return Error{ErrorCode::LIMIT,
-                 "there are " + std::to_string(queued) + " jobs queued, and no more than " +
+                 "there are " + std::to_string(queued) + " jobs queued" + where + ", and no more than " +
                      std::to_string(limits.jobsQueued) + " may be; wait until some have ended, or cancel some",
                  {}};
   }
-  uint64_t before = found == grants.end() ? 0 : found->second.inputBytes;
+  uint64_t before = found == payers.end() ? 0 : found->second.inputBytes;
   uint64_t limit = limits.jobResultBytes;
   if (inputBytes == 0 || (before <= limit && inputBytes <= limit - before)) return okStatus();
   return Error{ErrorCode::QUOTA,
-               "the inputs of jobs that have not ended would have more than " + formatSize(limit) +
+               "the inputs of jobs that have not ended would have more than " + formatSize(limit) + where +
                    "; wait until some have ended, or store the input as a file and name that, which costs nothing",
                {}};
 }
 
 void JobTable::insert(Record record) {
   auto& origin = record->origin;
-  auto& grant = grants[origin.grant];
+  record->inTable.payer = payerNamed(origin.grant);
+  auto& grant = grantOf(*record);
   ids[origin.id] = record;
   grant.jobs[origin.sequence] = record;
   if (!origin.key.empty()) grant.keys[origin.key] = record;
-  grant.inputBytes += record->inTable.inputBytes;
-  ++grant.queued;
+  ++grant.busy;
+  auto& counted = payer(*record);
+  counted.inputBytes += record->inTable.inputBytes;
+  ++counted.jobs;
+  ++counted.queued;
   ++unfinishedCount;
 }
 
 void JobTable::enqueue(Record record) {
   record->inTable.acknowledged = true;
-  auto& part = record->progress().placing.digest.empty() ? queue : placing;
+  auto& part = record->progress().placing.digest.empty() ? payer(*record).queue : placing;
   part[record->origin.sequence] = std::move(record);
 }
 
 void JobTable::unqueue(const JobRecord& record) {
-  auto& grant = grants[record.origin.grant];
-  queue.erase(record.origin.sequence);
+  leaveQueue(record);
+  --payer(record).queued;
+  --grantOf(record).busy;
+}
+
+void JobTable::leaveQueue(const JobRecord& record) {
+  payer(record).queue.erase(record.origin.sequence);
   placing.erase(record.origin.sequence);
-  --grant.queued;
-  ++grant.ending;
 }
 
 void JobTable::erase(const JobRecord& record) {
@@ -60,48 +69,56 @@ void JobTable::erase(const JobRecord& record) {
   if (job == grant.jobs.end()) return;
   Record hold = job->second;  // `record` may be a reference into what is erased here
   grant.jobs.erase(job);
-  if (grant.kept.erase({record.progress().ended, origin.sequence}) > 0) {
-    grant.keptBytes -= resultBytes(record);
+  auto& counted = payer(record);
+  if (counted.kept.erase({record.progress().ended, origin.sequence}) > 0) {
+    counted.keptBytes -= resultBytes(record);
   } else {
     KJ_ASSERT(!hold->inTable.acknowledged);  // whatever is, ends first
-    grant.inputBytes -= hold->inTable.inputBytes;
-    --grant.queued;
+    counted.inputBytes -= hold->inTable.inputBytes;
+    --counted.queued;
+    --grant.busy;
     --unfinishedCount;
   }
-  queue.erase(origin.sequence);
-  placing.erase(origin.sequence);
+  leaveQueue(record);
   ids.erase(origin.id);
   auto key = grant.keys.find(origin.key);
   if (key != grant.keys.end() && key->second == hold) grant.keys.erase(key);
   if (grant.jobs.empty()) grants.erase(found);
+  if (--counted.jobs == 0) payers.erase(hold->inTable.payer);
 }
 
 JobTable::Record JobTable::startNext(bool onlyPlacing) {
   if (!placing.empty()) return start(placing.begin()->second);
   if (onlyPlacing || running >= slots) return nullptr;
-  for (auto& [sequence, record] : queue) {
-    if (grants[record->origin.grant].running < limits.jobsRunning) return start(record);
+  auto mayRun = [this](const auto& each) {
+    return !each.second.queue.empty() && each.second.running < limits.jobsRunning;
+  };
+  // Behind the one whose turn was last, and round to it.
+  auto after = payers.upper_bound(lastPayer);
+  auto next = std::find_if(after, payers.end(), mayRun);
+  if (next == payers.end()) {
+    next = std::find_if(payers.begin(), after, mayRun);
+    if (next == after) return nullptr;
   }
-  return nullptr;
+  lastPayer = next->first;
+  return start(next->second.queue.begin()->second);
 }
 
 JobTable::Record JobTable::start(Record record) {
-  queue.erase(record->origin.sequence);
-  placing.erase(record->origin.sequence);
-  auto& grant = grants[record->origin.grant];
+  leaveQueue(*record);
+  auto& counted = payer(*record);
   record->inTable.running = true;
-  --grant.queued;
-  ++grant.running;
+  --counted.queued;
+  ++counted.running;
   ++running;
   return record;
 }
 
 void JobTable::stopped(JobRecord& record) {
-  auto& grant = grants[record.origin.grant];
   record.inTable.running = false;
-  --grant.running;
+  --payer(record).running;
+  --grantOf(record).busy;
   --running;
-  ++grant.ending;
 }
 
 uint64_t JobTable::resultBytes(const JobRecord& record) {
@@ -110,20 +127,19 @@ uint64_t JobTable::resultBytes(const JobRecord& record) {
 }
 
 void JobTable::keep(Record record) {
-  auto& grant = grants[record->origin.grant];
-  grant.inputBytes -= record->inTable.inputBytes;
-  grant.keptBytes += resultBytes(*record);
-  grant.kept[{record->progress().ended, record->origin.sequence}] = std::move(record);
-  --grant.ending;
+  auto& counted = payer(*record);
+  counted.inputBytes -= record->inTable.inputBytes;
+  counted.keptBytes += resultBytes(*record);
+  counted.kept[{record->progress().ended, record->origin.sequence}] = std::move(record);
   --unfinishedCount;
 }
 
 std::vector<JobTable::Record> JobTable::surplus(int64_t now) const {
   std::vector<Record> found;
-  for (auto& [name, grant] : grants) {
-    size_t count = grant.kept.size();
-    uint64_t bytes = grant.keptBytes + grant.inputBytes;
-    for (auto& [place, record] : grant.kept) {
+  for (auto& [name, payer] : payers) {
+    size_t count = payer.kept.size();
+    uint64_t bytes = payer.keptBytes + payer.inputBytes;
+    for (auto& [place, record] : payer.kept) {
       // The latest result stays, whatever its size: it was within the limit when it was made.
       bool tooMuch = bytes > limits.jobResultBytes && count > 1;
       if (count <= limits.jobsKept && !tooMuch && record->expires() > now) break;
@@ -137,8 +153,8 @@ std::vector<JobTable::Record> JobTable::surplus(int64_t now) const {
 
 int64_t JobTable::nextExpiry() const {
   int64_t next = INT64_MAX;
-  for (auto& [name, grant] : grants) {
-    if (!grant.kept.empty()) next = std::min(next, grant.kept.begin()->second->expires());
+  for (auto& [name, payer] : payers) {
+    if (!payer.kept.empty()) next = std::min(next, payer.kept.begin()->second->expires());
   }
   return next;
 }
@@ -186,7 +202,7 @@ bool JobTable::isBuried(std::string_view grant, std::string_view id) const {
 std::vector<std::string> JobTable::busyGrants() const {
   std::vector<std::string> busy;
   for (auto& [id, grant] : grants) {
-    if (grant.queued > 0 || grant.running > 0) busy.push_back(id);
+    if (grant.busy > 0) busy.push_back(id);
   }
   return busy;
 }

@@ -8,6 +8,7 @@
 
 #include <capstan/base/digest.h>
 #include <capstan/base/text.h>
+#include <capstan/server/access/grants.h>
 #include <capstan/server/compute/jobs/compute-folder.h>
 
 namespace capstan::server::compute {
@@ -22,6 +23,16 @@ Error drainingError() {
   return {ErrorCode::SHUTTING_DOWN, "the server is going away and takes no new jobs; try again later", {}};
 }
 
+// The owner's share that the grant is, or was made from; the owner's own, and those that nobody knows any more, count
+// by themselves.
+std::string topmostOf(const Grants* grants, const std::string& id) {
+  auto found = grants == nullptr ? nullptr : grants->find(id);
+  if (found == nullptr) return id;
+  const Grant* each = found.get();
+  while (!each->isOwner() && !each->parent->isOwner()) each = each->parent.get();
+  return each->id;
+}
+
 std::string cursorOf(uint64_t sequence) {
   std::string cursor(sizeof(sequence), '\0');
   memcpy(cursor.data(), &sequence, sizeof(sequence));
@@ -32,7 +43,8 @@ std::string cursorOf(uint64_t sequence) {
 
 JobsImpl::JobsImpl(const ComputeContext& context, std::unique_ptr<JobJournal> opened)
     : context(context),
-      table(this->context.limits, std::max(LEAST_SLOTS, std::thread::hardware_concurrency())),
+      table(this->context.limits, std::max(LEAST_SLOTS, std::thread::hardware_concurrency()),
+            [grants = context.grants](const std::string& grant) { return topmostOf(grants.get(), grant); }),
       journal(std::move(opened)) {}
 
 JobsImpl::~JobsImpl() noexcept(false) {

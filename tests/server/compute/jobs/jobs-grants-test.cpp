@@ -7,6 +7,7 @@
 
 #include <capstan/base/log.h>
 #include <capstan/server/access/grants.h>
+#include <capstan/server/access/metering.h>
 
 #include "job-house.h"
 
@@ -20,6 +21,8 @@ class GrantedJobs : public ::testing::Test {
   storage::TempFolder temp;
   JobHouse house{temp.path()};
   std::shared_ptr<Grants> grants;
+  Metering metering{fewStagedBytes()};
+  ComputeLimits limits;
   std::promise<void> gate;
   std::shared_future<void> opened = gate.get_future().share();
   std::vector<kj::Promise<Status>> waiting;
@@ -39,15 +42,24 @@ class GrantedJobs : public ::testing::Test {
   void end() { house.jobs = nullptr; }
   void reopen() {
     end();
-    house.context.reset(new ComputeContext{{house.quick, house.bulk}, *house.spool, *house.folder, {}, grants});
+    house.context.reset(
+        new ComputeContext{{house.quick, house.bulk}, *house.spool, *house.folder, limits, grants, &metering});
     house.open();
   }
+  static Limits fewStagedBytes() {
+    Limits limits;
+    KJ_REQUIRE(limits.set(Limit::GRANT_STAGED_BYTES, 1 << 20).ok());
+    return limits;
+  }
   std::shared_ptr<Grant> share(const std::string& label, int64_t expires = 0) {
+    return share(grants->owner(), label, expires);
+  }
+  std::shared_ptr<Grant> share(const std::shared_ptr<Grant>& parent, const std::string& label, int64_t expires = 0) {
     ShareTerms terms;
-    terms.rights.compute = true;
+    terms.rights.compute = terms.rights.write = true;
     terms.label = label;
     terms.expires = expires;
-    auto made = grants->make(grants->owner(), terms);
+    auto made = grants->make(parent, terms);
     KJ_REQUIRE(made.ok());
     return made->grant;
   }
@@ -62,6 +74,20 @@ class GrantedJobs : public ::testing::Test {
   }
   std::shared_ptr<JobRecord> submit(const Grant& grant) {
     auto record = house.trySubmit(addTask({1, 2}), {}, grant.id);
+    KJ_REQUIRE(record.ok(), record.error().message.c_str());
+    return *record;
+  }
+  // Of text that is stored at "out" in the served folder.
+  StoredTask outputTask(size_t bytes) {
+    StoredTask task = taskOn(JobKind::SORT, InlineContent{ElementType::TEXT, Encoding::LINES, std::string(bytes, 'x')});
+    task.sort.memory = limits.sortMemory;
+    task.output = StoredOutput();
+    task.output->path = "out";
+    task.output->encoding = Encoding::LINES;
+    return task;
+  }
+  std::shared_ptr<JobRecord> submitOutput(const Grant& grant, size_t bytes) {
+    auto record = house.trySubmit(outputTask(bytes), {}, grant.id);
     KJ_REQUIRE(record.ok(), record.error().message.c_str());
     return *record;
   }
@@ -136,6 +162,40 @@ TEST_F(GrantedJobs, OfAGrantThatNobodyKnowsFail) {
   auto record = house.trySubmit(addTask({1, 2}), {}, "nosuchid");
   ASSERT_TRUE(record.ok());
   expectFailure(*record, ErrorCode::REVOKED, "nosuchid");
+}
+
+TEST_F(GrantedJobs, OfSharesThatWereMadeFromOneAnotherHaveOneQueueTogether) {
+  limits.jobsQueued = 4;
+  reopen();
+  auto guest = share("guest"), other = share("other");
+  auto below = share(guest, "below"), deeper = share(below, "deeper");
+  closeGate();
+  auto first = submit(*guest), second = submit(*below);
+  house.turnUntil([&]() { return house.status(second).state == JobState::RUNNING; });
+  for (auto& grant : {guest, below, deeper, deeper}) submit(*grant);
+  for (auto& grant : {guest, below, deeper, share(deeper, "new")}) {
+    auto more = house.trySubmit(addTask({1, 2}), {}, grant->id);
+    ASSERT_FALSE(more.ok()) << grant->terms.label;
+    EXPECT_EQ(more.error().code, ErrorCode::LIMIT);
+  }
+  auto beside = submit(*other), owners = submit(*grants->owner());
+  openGate();
+  EXPECT_EQ(house.wait(beside).state, JobState::DONE);
+  EXPECT_EQ(house.wait(owners).state, JobState::DONE);
+}
+
+TEST_F(GrantedJobs, StoreNoMoreAtATimeThanTheirShareMayStage) {
+  auto guest = share("guest");
+  auto small = submitOutput(*guest, 1000);
+  EXPECT_EQ(house.wait(small).state, JobState::DONE);
+  auto large = submitOutput(*share(guest, "below"), 2 << 20);
+  auto status = house.wait(large);
+  EXPECT_EQ(status.state, JobState::FAILED);
+  EXPECT_EQ(status.failure, ErrorCode::LIMIT) << status.failureMessage;
+  auto owners = submitOutput(*grants->owner(), 2 << 20);
+  EXPECT_EQ(house.wait(owners).state, JobState::DONE) << "the owner has the server's limit";
+  EXPECT_EQ(metering.server().used(Resource::STAGED_BYTES), 0u);
+  EXPECT_EQ(metering.server().used(Resource::UPLOADS), 0u);
 }
 
 }  // namespace
