@@ -64,6 +64,28 @@ kj::Promise<InputResult> readRemoteFile(ComputeScope& scope, schema::File::Clien
       });
 }
 
+// Looks at the grant after each block: none that is given out was read after its end.
+class GrantedSource final : public Source {
+ public:
+  GrantedSource(std::unique_ptr<Source> innerParam, std::shared_ptr<const Grant> grant)
+      : inner(std::move(innerParam)), grant(std::move(grant)) {
+    type = inner->type;
+    encoding = inner->encoding;
+    name = inner->name;
+  }
+
+  Result<size_t> read(char* to, size_t size) override {
+    auto got = inner->read(to, size);
+    if (auto ended = grant->ended()) return *ended;
+    return got;
+  }
+  uint64_t expectedSize() const override { return inner->expectedSize(); }
+
+ private:
+  const std::unique_ptr<Source> inner;
+  const std::shared_ptr<const Grant> grant;
+};
+
 kj::Promise<InputResult> resolveFile(ComputeScope& scope, schema::StoredElements::Reader stored) {
   auto type = static_cast<ElementType>(stored.getType());
   auto encoding = static_cast<Encoding>(stored.getEncoding());
@@ -163,7 +185,13 @@ Result<std::unique_ptr<Source>> openInput(const Input& input, const Spool& spool
     return sourceOfContent(std::move(*content));
   }
   auto& file = std::get<FileInput>(input);
-  return sourceOfFile(file.file.fd, file.file.owner, file.file.path, file.type, file.encoding);
+  auto& grant = file.file.grant;
+  if (grant != nullptr) {
+    if (auto ended = grant->ended()) return *ended;
+  }
+  auto source = sourceOfFile(file.file.fd, file.file.owner, file.file.path, file.type, file.encoding);
+  if (grant == nullptr) return source;
+  return std::unique_ptr<Source>(std::make_unique<GrantedSource>(std::move(source), grant));
 }
 
 }  // namespace capstan::server::compute

@@ -10,7 +10,7 @@
 
 namespace capstan::server::compute {
 
-// A stored file of this server.
+// A stored file of this server. Maybe of another login on the connection, whose grant may end before this one's does.
 struct FileInput {
   files::HeldFile file;
   ElementType type = ElementType::UNSET;
@@ -42,8 +42,9 @@ uint64_t sizeOf(const Input& input);
 ElementType typeOf(const Input& input);
 Encoding encodingOf(const Input& input);
 
-// For the thread that computes. Blocks for literals of more than MEMORY_CONTENT_BYTES. What it makes is charged to
-// `account`.
+// For the thread that computes. A file is read as long as the grant lasts that it was opened under: then its source
+// answers `revoked` or `expired`, as this does if it has ended before. Blocks for literals of more than
+// MEMORY_CONTENT_BYTES. What it makes is charged to `account`.
 Result<std::unique_ptr<Source>> openInput(const Input& input, const Spool& spool,
                                           std::shared_ptr<SpoolAccount> account);
 

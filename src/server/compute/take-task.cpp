@@ -181,7 +181,8 @@ class TaskTaker {
     auto& threads = scope.context.threads;
     auto* file = std::get_if<FileInput>(&input);
     // One of another login's is not this grant's to be opened again, when the other may have ended: it is copied.
-    if (file != nullptr && file->file.grant == scope.access->grant().id) {
+    bool isOwn = file != nullptr && file->file.grant != nullptr && file->file.grant->id == scope.access->grant().id;
+    if (isOwn) {
       return threads.quick.run([&folder = scope.context.folder, file = *file]() -> Result<StoredOperand> {
         auto version = folder.versionOf(file.file);
         if (!version.ok()) return version.error();

@@ -20,7 +20,7 @@ class FileServer final : public Guarded<schema::File> {
   const std::shared_ptr<const OpenFile>& opened() const { return file; }
   // Of the tree that it was opened in.
   const std::string& top() const { return view->top(); }
-  const std::string& grant() const { return access->grant().id; }
+  std::shared_ptr<const Grant> grant() const { return access->lease->grant; }
   bool isUsable() const { return !access->lease->ended(); }
 
  protected:

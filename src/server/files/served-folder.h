@@ -66,9 +66,10 @@ inline constexpr size_t STREAM_CHUNK_BYTES = 256 << 10;
 struct HeldFile {
   int fd = -1;  // valid as long as `owner` is held
   std::shared_ptr<const void> owner;
-  std::string path;        // relative to `top`
-  std::string top;         // of the tree that it was opened in, from the root of the served folder
-  std::string grant = {};  // under which it was opened by a client; empty: by none
+  std::string path;  // relative to `top`
+  std::string top;   // of the tree that it was opened in, from the root of the served folder
+  // Under which it was opened by a client: nothing is read once that has ended. Null: by none.
+  std::shared_ptr<const Grant> grant = nullptr;
 };
 
 // Thread-safe. Must outlive every FileStore made from it; destroying it finishes commits that have begun.
