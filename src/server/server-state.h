@@ -72,14 +72,14 @@ struct ServerState final : public GrantsHost {
   std::vector<std::string> givenAddresses;  // as the owner gave them, with the real ports
   kj::TimePoint startTime;
   std::string hostName;
+  Metering metering;  // thread-safe
   std::unique_ptr<BlockingPool> pool;
   std::unique_ptr<files::ServedFolder> folder;    // destroyed before the pool
-  std::unique_ptr<compute::Computing> computing;  // destroyed before the folder
+  std::unique_ptr<compute::Computing> computing;  // destroyed before the folder and the metering
   unsigned threads = 1;
   std::array<kj::Array<capnp::word>, AUTHENTICATIONS> preparedInfo;  // by Authentication; see prepareInfo()
 
   // thread-safe
-  Metering metering;
   TlsKeeper tls;
   ConnectionRegistry registry;
   Leases leases;

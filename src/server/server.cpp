@@ -236,8 +236,8 @@ Result<std::unique_ptr<Server>> Server::start(ServerOptions options, kj::UnixEve
   auto grants = openGrants(state->options.root, state->token, state->options.limits);
   if (!grants.ok()) return grants.error();
   state->grants = std::move(*grants);
-  auto computing = compute::Computing::open({state->options.root, computeLimits(state->options.limits), state->grants},
-                                            *state->folder);
+  auto computing = compute::Computing::open(
+      {state->options.root, computeLimits(state->options.limits), state->grants, &state->metering}, *state->folder);
   if (!computing.ok()) return computing.error();
   state->computing = std::move(*computing);
   prepareInfo(*state);
