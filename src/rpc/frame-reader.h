@@ -50,6 +50,9 @@ class FrameReader {
   // called after next() answered null, one call at a time.
   kj::Promise<bool> fill(kj::AsyncInputStream& stream);
 
+  // Throws, and lets violation() answer this.
+  [[noreturn]] void refuse(kj::String sentence);
+
   // How the peer broke the framing or a limit: a sentence for the log.
   kj::Maybe<kj::StringPtr> violation() const;
 
@@ -72,7 +75,6 @@ class FrameReader {
 
   kj::Maybe<kj::String> violationText;
 
-  [[noreturn]] void refuse(kj::String sentence);
   kj::Own<ReceivedMessage> received(kj::Own<ReceivedMessage> message);
   void prepareBuffer();
   kj::Promise<bool> fillPartial(kj::AsyncInputStream& stream);

@@ -40,6 +40,7 @@ kj::Promise<MaybeMessage> MessageStream::receiveStep() {
     return writer.whenAtMost(pauseAbove).then([this]() { return receiveStep(); });
   }
   KJ_IF_MAYBE (message, reader.next()) {
+    if (allowed-- == 0) reader.refuse(kj::str("it sent too many messages before it logged in"));
     if (inspect != nullptr) inspect(**message);
     return MaybeMessage(kj::mv(*message));
   }

@@ -27,6 +27,9 @@ class MessageStream final : private TurnEnd {
   // `look` is called with each message before receive() answers it; what it throws ends the stream.
   void inspectWith(void (*look)(capnp::IncomingRpcMessage&)) { inspect = look; }
 
+  // So many more messages, and the next one breaks a limit.
+  void allowOnly(uint64_t count) { allowed = count; }
+
   // Queues a message, which is sent at the end of the loop's turn at the latest. After the connection broke: does
   // nothing. Precondition: at most maxMessageBytes and 512 segments. `ownerOf` is asked for what keeps the segments
   // alive if they are not copied.
@@ -56,6 +59,7 @@ class MessageStream final : private TurnEnd {
   kj::AsyncIoStream& stream;
   const size_t pauseAbove;
   void (*inspect)(capnp::IncomingRpcMessage&) = nullptr;
+  uint64_t allowed = UINT64_MAX;
   FrameReader reader;
   FrameWriter writer;
 

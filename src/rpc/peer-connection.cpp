@@ -34,6 +34,7 @@ struct PeerConnection::Impl {
   // In this order, so that the RPC system goes first and the byte stream last.
   kj::Own<kj::AsyncIoStream> bytes;
   Side side;
+  const size_t incomingHighWater;
   MessageStream messages;
   TwoPartyNetwork network;
   capnp::RpcSystem<VatId> system;
@@ -43,6 +44,7 @@ struct PeerConnection::Impl {
        WireCounters& counters, const PeerOptions& options)
       : bytes(kj::mv(bytesParam)),
         side(side),
+        incomingHighWater(options.incomingHighWater > 0 ? options.incomingHighWater : SIZE_MAX),
         messages(*bytes, counters, options.maxMessageBytes, pauseAbove(side, options)),
         network(messages, side, options),
         system(network, kj::mv(bootstrap)),
@@ -51,9 +53,14 @@ struct PeerConnection::Impl {
     if (side == Side::CLIENT) {
       // The RPC system takes no notice of the connection, nor of its end, before it is asked for something.
       peer = askForBootstrap();
-    } else if (options.incomingHighWater > 0) {
-      system.setFlowLimit(options.incomingHighWater / sizeof(capnp::word));
+    } else {
+      if (options.strangersMessages > 0) messages.allowOnly(options.strangersMessages);
+      pauseReadingAbove(options.strangersHighWater > 0 ? options.strangersHighWater : incomingHighWater);
     }
+  }
+
+  void pauseReadingAbove(size_t bytes) {
+    if (side == Side::SERVER && bytes > 0) system.setFlowLimit(bytes / sizeof(capnp::word));
   }
 
   capnp::Capability::Client askForBootstrap() {
@@ -78,6 +85,11 @@ capnp::Capability::Client PeerConnection::bootstrap() {
 kj::Promise<void> PeerConnection::onDisconnect() { return impl->network.onDisconnect(); }
 
 kj::Promise<void> PeerConnection::flushed() { return impl->messages.flushed(); }
+
+void PeerConnection::trust() {
+  impl->messages.allowOnly(UINT64_MAX);
+  impl->pauseReadingAbove(impl->incomingHighWater);
+}
 
 kj::Maybe<kj::StringPtr> PeerConnection::violation() const { return impl->messages.violation(); }
 

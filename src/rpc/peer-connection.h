@@ -30,6 +30,9 @@ class PeerConnection {
   // Destroying the connection drops what is queued.
   kj::Promise<void> flushed();
 
+  // The peer has shown who it is: from now on it has all that PeerOptions give.
+  void trust();
+
   // Why it ended, if that was a violation of framing or limits by the peer: a sentence for the log.
   kj::Maybe<kj::StringPtr> violation() const;
 

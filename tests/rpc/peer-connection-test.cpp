@@ -323,6 +323,26 @@ TEST(PeerConnection, OfAServerTakesNoMoreThanItsHighWaterMarks) {
   EXPECT_EQ(calls, QUESTIONS);
 }
 
+TEST(PeerConnection, TakesOnlySoManyMessagesOfOneWhoIsNotTrusted) {
+  Loop loop;
+  PeerOptions options;
+  options.strangersMessages = 50;
+  InProcessPeers peers(served<TestGateway>(), options);
+  auto gateway = peers.bootstrap<schema::Gateway>();
+  // Of the answers nobody lets go, and so they are kept.
+  kj::Vector<kj::Promise<void>> answers;
+  for (unsigned i = 0; i < 100; ++i) answers.add(gateway.helloRequest().send().ignoreResult());
+  EXPECT_EQ(rejectionOf(kj::joinPromises(answers.releaseAsArray()), loop.waitScope).getType(),
+            kj::Exception::Type::DISCONNECTED);
+  EXPECT_TRUE(peers.server->violation() != nullptr);
+  EXPECT_LE(peers.serverCounters.messagesReceived, 51u);
+
+  InProcessPeers trusted(served<TestGateway>(), options);
+  trusted.server->trust();
+  auto known = trusted.bootstrap<schema::Gateway>();
+  for (unsigned i = 0; i < 100; ++i) known.helloRequest().send().wait(loop.waitScope);
+}
+
 TEST(PeerConnection, LimitsWhatAStreamHasInFlight) {
   class StuckSink final : public schema::ByteSink::Server {
     kj::Promise<void> write(WriteContext) override { return kj::NEVER_DONE; }

@@ -70,28 +70,28 @@ kj::Promise<void> answer(const MethodTerms& method, Access::Context context, con
 
 }  // namespace
 
-Lease::Lease(std::shared_ptr<Grant> grant, kj::Own<ConnectionScope> connection, Meters meters)
-    : Lease(std::move(grant), kj::mv(connection), std::move(meters), kj::newPromiseAndFulfiller<void>()) {}
+Lease::Lease(std::shared_ptr<Grant> grantParam, kj::Own<ConnectionScope> connectionParam, Meters metersParam)
+    : grant(std::move(grantParam)), connection(kj::mv(connectionParam)), meters(std::move(metersParam)) {
+  if (!grant->isOwner()) cutting.emplace(*this);
+}
 
 Lease::Lease(std::shared_ptr<Grant> grant, kj::Own<ConnectionScope> connectionParam)
     : Lease(std::move(grant), kj::addRef(*connectionParam), Meters({connectionParam->meter})) {}
 
-Lease::Lease(std::shared_ptr<Grant> grantParam, kj::Own<ConnectionScope> connectionParam, Meters metersParam,
-             kj::PromiseFulfillerPair<void> pair)
-    : grant(std::move(grantParam)),
-      connection(kj::mv(connectionParam)),
-      meters(std::move(metersParam)),
-      cutting(pair.promise.fork()),
-      cutter(kj::mv(pair.fulfiller)),
-      expiring(whenExpired().then([this]() { cut(); }).eagerlyEvaluate(nullptr)) {}
+Lease::Cutting::Cutting(Lease& lease, kj::PromiseFulfillerPair<void> pair)
+    : cutter(kj::mv(pair.fulfiller)),
+      done(pair.promise.fork()),
+      expiring(lease.whenExpired().then([&lease]() { lease.cut(); }).eagerlyEvaluate(nullptr)) {}
 
 kj::Promise<void> Lease::whenCut() {
-  if (grant->isOwner()) return kj::NEVER_DONE;
-  return cutting.addBranch();
+  KJ_IF_MAYBE (c, cutting) {
+    return c->done.addBranch();
+  }
+  return kj::NEVER_DONE;
 }
 
 void Lease::cut() {
-  if (!grant->isOwner()) cutter->fulfill();
+  KJ_IF_MAYBE (c, cutting) c->cutter->fulfill();
 }
 
 kj::Promise<void> Lease::whenExpired() {

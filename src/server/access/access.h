@@ -48,12 +48,16 @@ class Lease final : public kj::Refcounted {
   void cut();
 
  private:
-  kj::ForkedPromise<void> cutting;
-  kj::Own<kj::PromiseFulfiller<void>> cutter;
-  kj::Promise<void> expiring;
+  struct Cutting {
+    kj::Own<kj::PromiseFulfiller<void>> cutter;
+    kj::ForkedPromise<void> done;
+    kj::Promise<void> expiring;
 
-  Lease(std::shared_ptr<Grant> grant, kj::Own<ConnectionScope> connection, Meters meters,
-        kj::PromiseFulfillerPair<void> cutting);
+    explicit Cutting(Lease& lease) : Cutting(lease, kj::newPromiseAndFulfiller<void>()) {}
+    Cutting(Lease& lease, kj::PromiseFulfillerPair<void> pair);
+  };
+  kj::Maybe<Cutting> cutting;  // nobody ends the owner's: it is on most connections, and does without
+
   kj::Promise<void> whenExpired();
 };
 

@@ -80,7 +80,11 @@ LimitTable makeTable() {
       bytes(GRANT_QUOTA, GRANT, "quota", 0, 0, EVER, NONE,
             "what a share's files may take if it was made without --quota; 0: no such limit"),
 
-      count(SERVER_CONNECTIONS, SERVER, "connections", 1024, NONE, "connections open"),
+      count(SERVER_CONNECTIONS, SERVER, "connections", 1024, NONE, "connections that are logged in"),
+      count(SERVER_NEWCOMERS, SERVER, "newcomers", 256, NONE,
+            "connections that have not logged in; the oldest gives way to a new one"),
+      count(SERVER_NETWORK_NEWCOMERS, SERVER, "network-newcomers", 128, NONE,
+            "the same from one address (IPv6: one /64)"),
       count(SERVER_CALLS, SERVER, "calls", 131072, R::CALLS, "calls that are not answered yet"),
       count(SERVER_FILES, SERVER, "files", 8192, R::FILES, "files held open for reading"),
       count(SERVER_UPLOADS, SERVER, "uploads", 4096, R::UPLOADS, "uploads open"),

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include <capstan/base/text.h>
 #include <capstan/rpc/address.h>
@@ -30,21 +31,37 @@ std::string networkOf(std::string_view peer) {
 LoginThrottle::Failure LoginThrottle::failed(const std::string& network, kj::TimePoint now) {
   total.fetch_add(1, std::memory_order_relaxed);
   std::lock_guard lock(mutex);
-  auto found = known.find(network);
-  if (found == known.end()) {
-    if (known.size() >= MAX_NETWORKS) {
-      known.erase(order.front());
-      order.pop_front();
-    }
-    found = known.emplace(network, Network{0, now, order.insert(order.end(), network)}).first;
-  }
-  Network& entry = found->second;
+  Network& entry = entryOf(network, now);
   if (now - entry.last > MEMORY) entry.count = 0;
   entry.last = now;
   if (entry.count < UINT32_MAX) ++entry.count;
   order.splice(order.end(), order, entry.position);
   unsigned doublings = std::min<uint32_t>(entry.count - 1, 6);
   return {std::min<kj::Duration>(FIRST_DELAY * (1u << doublings), LAST_DELAY), entry.count};
+}
+
+std::optional<uint32_t> LoginThrottle::mayTell(const std::string& network, kj::TimePoint now) {
+  std::lock_guard lock(mutex);
+  Network& entry = entryOf(network, now);
+  KJ_IF_MAYBE (told, entry.told) {
+    if (now - *told < BETWEEN_LINES) {
+      ++entry.untold;
+      return std::nullopt;
+    }
+  }
+  entry.told = now;
+  return std::exchange(entry.untold, 0);
+}
+
+LoginThrottle::Network& LoginThrottle::entryOf(const std::string& network, kj::TimePoint now) {
+  auto found = known.find(network);
+  if (found != known.end()) return found->second;
+  if (known.size() >= MAX_NETWORKS) {
+    known.erase(order.front());
+    order.pop_front();
+  }
+  Network entry{.count = 0, .last = now, .told = nullptr, .untold = 0, .position = order.insert(order.end(), network)};
+  return known.emplace(network, kj::mv(entry)).first->second;
 }
 
 size_t LoginThrottle::networks() const {

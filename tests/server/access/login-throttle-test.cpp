@@ -36,6 +36,15 @@ TEST(LoginThrottle, ForgetsAnAddressThatWasQuiet) {
   EXPECT_EQ(delayOf(throttle, "10.0.0.1", START + 2 * LoginThrottle::MEMORY + 1 * kj::NANOSECONDS), 100);
 }
 
+TEST(LoginThrottle, LetsOneLineInASecondBeLoggedAboutANetworkAndCountsTheOthers) {
+  LoginThrottle throttle;
+  EXPECT_EQ(throttle.mayTell("10.0.0.1", START), 0u);
+  for (int i = 0; i < 1000; ++i) EXPECT_EQ(throttle.mayTell("10.0.0.1", START), std::nullopt);
+  EXPECT_EQ(throttle.mayTell("10.0.0.2", START), 0u);
+  EXPECT_EQ(throttle.mayTell("10.0.0.1", START + 1 * kj::SECONDS), 1000u);
+  EXPECT_EQ(throttle.mayTell("10.0.0.1", START + 2 * kj::SECONDS), 0u);
+}
+
 TEST(LoginThrottle, NeverRemembersMoreThanItMayAndForgetsTheOldestFirst) {
   LoginThrottle throttle;
   for (int i = 0; i < 3; ++i) delayOf(throttle, "first");
