@@ -3,6 +3,7 @@
 #include <capstan/base/log.h>
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
+#include <capstan/server/access/in-turn.h>
 
 namespace capstan::server {
 
@@ -96,7 +97,7 @@ class GatewayServer final : public schema::Gateway::Server {
     Grants& grants = *context->server.grants;
     auto grant = token.empty() ? grants.owner() : grants.match(token);
     if (grant == nullptr) return refuseToken(kj::mv(call));
-    if (auto ended = grant->ended()) return refuseEnded(call, *grant, *ended);
+    if (auto ended = grants.refusal(*grant)) return refuseEnded(call, *grant, *ended);
     if (grants.mustCount(*grant)) return admitCounted(kj::mv(call), std::move(grant));
     Status used = grants.use(*grant);
     if (!used.ok()) return refuseEnded(call, *grant, used.error());
@@ -159,8 +160,11 @@ class GatewayServer final : public schema::Gateway::Server {
 
   // The call's context keeps this object.
   kj::Promise<void> admitCounted(LoginContext call, std::shared_ptr<Grant> grant) {
-    auto count = [grants = context->server.grants, grant]() { return grants->use(*grant); };
-    return context->server.pool->run(kj::mv(count)).then([this, call, grant](Status used) mutable {
+    auto& scope = *context->scope;
+    auto count = [&shares = context->server.shares, grants = context->server.grants, grant]() {
+      return shares.run([grants, grant]() { return grants->use(*grant); });
+    };
+    return inTurn(scope, scope.shareJobs, kj::mv(count)).then([this, call, grant](Status used) mutable {
       // It may have ended since it was counted, and the lease is to be made in the same turn as this is looked at.
       auto ended = used.ok() ? grant->ended() : used.error();
       return ended ? refuseEnded(call, *grant, *ended) : admit(call, std::move(grant));

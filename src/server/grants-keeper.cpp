@@ -32,10 +32,11 @@ kj::Promise<void> GrantsKeeper::look() {
     if (isTidying) grants->tidy();
     return grants->refresh();
   };
-  return server.pool->run(kj::mv(job)).then([this](Found ended) -> kj::Promise<void> {
+  return server.shares.run(kj::mv(job)).then([this](Found ended) -> kj::Promise<void> {
     if (!ended.ok() || ended->empty()) return kj::READY_NOW;
     for (auto& grant : *ended) log::info("the share ", grant->id.c_str(), " was revoked at another server");
-    return server.endAllUnder(std::move(*ended));
+    // Nobody waits for an answer: the next look has not to wait for what is being applied.
+    return server.cutAllUnder(std::move(*ended));
   });
 }
 

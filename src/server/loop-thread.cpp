@@ -89,6 +89,7 @@ class ServedConnection {
     auto scope = kj::refcounted<ConnectionScope>(server.metering.newConnection());
     scope->timer = &timer;
     scope->grants = server.grants;
+    scope->sharesPool = &server.shares;
     scope->shuttingDown = server.draining;
     auto authentication = place.peer.isUnix                                       ? schema::Authentication::SAME_USER
                           : server.options.authentication == Authentication::NONE ? schema::Authentication::NONE

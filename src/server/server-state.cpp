@@ -85,11 +85,15 @@ ConnectionRegistry::Totals ConnectionRegistry::totals() const {
 }
 
 kj::Promise<void> ServerState::endAllUnder(std::vector<std::shared_ptr<Grant>> ended) {
-  computing->endJobs();
   kj::Vector<kj::Promise<void>> all;
-  all.add(leases.cut(std::move(ended)));
+  all.add(cutAllUnder(std::move(ended)));
   all.add(folder->whenApplied());
   return kj::joinPromises(all.releaseAsArray());
+}
+
+kj::Promise<void> ServerState::cutAllUnder(std::vector<std::shared_ptr<Grant>> ended) {
+  computing->endJobs();
+  return leases.cut(std::move(ended));
 }
 
 GrantsHost::Contact ServerState::contact() {

@@ -74,6 +74,7 @@ struct ServerState final : public GrantsHost {
   std::string hostName;
   Metering metering;  // thread-safe
   std::unique_ptr<BlockingPool> pool;
+  BlockingPool shares{{.threads = 2, .name = "capstan-shares"}};
   std::unique_ptr<files::ServedFolder> folder;    // destroyed before the pool
   std::unique_ptr<compute::Computing> computing;  // destroyed before the folder and the metering
   unsigned threads = 1;
@@ -95,8 +96,11 @@ struct ServerState final : public GrantsHost {
   KJ_DISALLOW_COPY(ServerState);
 
   std::shared_ptr<Grants> theGrants() override { return grants; }
-  BlockingPool& blockingPool() override { return *pool; }
+  BlockingPool& sharesPool() override { return shares; }
   kj::Promise<void> endAllUnder(std::vector<std::shared_ptr<Grant>> ended) override;
+  // The same, but for the mutation that is being applied at this moment, which is not waited for.
+  kj::Promise<void> cutAllUnder(std::vector<std::shared_ptr<Grant>> ended);
+  uint64_t storedBelow(const std::string& path) override { return folder->storedBelow(path); }
   uint32_t connectionsOf(const Grant& grant) override { return leases.count(grant.id); }
   Contact contact() override;
 

@@ -28,10 +28,16 @@ class Budget {
     size_t amount;
   };
 
+  // Nothing: there is no room, or others wait.
+  kj::Maybe<Charge> tryTake(size_t amount) {
+    if (used >= limit || !waiting.empty()) return nullptr;
+    return Charge(*this, amount);
+  }
+
   // Resolves, in the order of the calls, when there is room for more; at once if there is. What is taken may go beyond
   // the limit by one charge.
   kj::Promise<Charge> take(size_t amount) {
-    if (used < limit && waiting.empty()) return Charge(*this, amount);
+    KJ_IF_MAYBE (charge, tryTake(amount)) return kj::mv(*charge);
     auto paf = kj::newPromiseAndFulfiller<Charge>();
     waiting.push_back({amount, kj::mv(paf.fulfiller)});
     return kj::mv(paf.promise);

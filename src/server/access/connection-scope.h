@@ -10,6 +10,7 @@
 #include <kj/refcount.h>
 #include <kj/timer.h>
 
+#include <capstan/base/blocking-pool.h>
 #include <capstan/schema/files.capnp.h>
 #include <capstan/server/access/budget.h>
 #include <capstan/server/access/limits.h>
@@ -18,6 +19,10 @@ namespace capstan::server {
 
 class Grants;  // grants.h
 
+// Jobs of one connection on the threads for files, or in their queue. Enough that these are never idle for want of work,
+// and little enough that others do not wait long behind it.
+inline constexpr size_t FILE_JOBS_AT_ONCE = 16;
+inline constexpr size_t SHARE_JOBS_AT_ONCE = 1;  // the same with shares' files, of which one is written at a time
 inline constexpr size_t ANSWER_BYTES_LIMIT = 16 << 20;  // in answers of one connection that wait for the disk
 
 // What belongs to one connection. Lives on the connection's loop, and is kept alive by every capability made from it.
@@ -28,10 +33,13 @@ struct ConnectionScope : public kj::Refcounted {
   const std::shared_ptr<Meter> meter;  // of the connection alone; what is held is counted at a lease's
   kj::Timer* timer = nullptr;          // of the loop; null: nothing waits for time
   std::shared_ptr<Grants> grants;      // where shares are made; null: nothing is shared
+  BlockingPool* sharesPool = nullptr;  // for methods of `grants` that block; not null if that is not
   // owned by the loop
   std::string client;         // as it named itself at login
   bool shuttingDown = false;  // new work answers shuttingDown; what is in flight goes on
   Budget answers{ANSWER_BYTES_LIMIT};
+  Budget fileJobs{FILE_JOBS_AT_ONCE};
+  Budget shareJobs{SHARE_JOBS_AT_ONCE};
   bool gone = false;  // the connection has ended: long work that it began is not gone on with
   capnp::CapabilityServerSet<schema::File> files;  // by which those made here are known again
   capnp::CapabilityServerSet<schema::FileStore> stores;

@@ -6,6 +6,7 @@
 #include <capstan/base/path.h>
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
+#include <capstan/server/access/in-turn.h>
 
 namespace capstan::server {
 
@@ -17,8 +18,7 @@ schema::Share::State stateOf(const Grants::Info& info) {
   if (auto ended = info.grant->ended()) {
     return ended->code == ErrorCode::EXPIRED ? schema::Share::State::EXPIRED : schema::Share::State::REVOKED;
   }
-  bool isUsedUp = info.grant->terms.uses != 0 && info.used >= info.grant->terms.uses;
-  return isUsedUp ? schema::Share::State::USED_UP : schema::Share::State::LIVE;
+  return info.isUsedUp ? schema::Share::State::USED_UP : schema::Share::State::LIVE;
 }
 
 std::string_view relativeTo(std::string_view top, std::string_view path) {
@@ -75,25 +75,30 @@ class GrantsServer final : public Guarded<schema::Grants> {
     auto text = context.getParams().getId();
     std::string id(text.cStr(), text.size());
     context.releaseParams();
-    auto job = [grants = grants, lease = access->lease->grant, id]() { return grants->revoke(*lease, id); };
-    auto client = access->connection().client;
-    return host.blockingPool()
-        .run(kj::mv(job))
-        .then([this, context, id, client](Result<Grants::Ended> ended) mutable -> kj::Promise<void> {
-          if (!ended.ok()) return answer(context, ended.error());
-          uint32_t count = uint32_t(ended->grants.size());
-          if (count > 0) log::info("the share ", id.c_str(), " and what was made from it is revoked (", count, ")");
-          // `this`: the call's context keeps the capability.
-          return host.endAllUnder(std::move(ended->grants))
-              .then([context, count, stored = std::move(ended->stored)]() mutable -> kj::Promise<void> {
-                context.getResults().setEnded(count);
-                return stored.ok() ? kj::Promise<void>(kj::READY_NOW) : answer(context, stored.error());
-              });
+    auto ended = grants->end(*access->lease->grant, id);
+    if (!ended.ok()) return answer(context, ended.error());
+    uint32_t count = ended->live;
+    if (count > 0) log::info("the share ", id.c_str(), " and what was made from it is revoked (", count, ")");
+    // What goes on under it is cut before anything waits for a disk. Should this call not get to storing it, refresh()
+    // does. `this`: the call's context keeps the capability.
+    auto cut = host.endAllUnder(std::move(ended->grants));
+    auto& scope = access->connection();
+    auto stored = inTurn(scope, scope.shareJobs, [this, id]() {
+      return host.sharesPool().run([grants = grants, id]() { return grants->storeEnd(id); });
+    });
+    return cut.then([stored = kj::mv(stored)]() mutable { return kj::mv(stored); })
+        .then([context, count](Status stored) mutable -> kj::Promise<void> {
+          context.getResults().setEnded(count);
+          return stored.ok() ? kj::Promise<void>(kj::READY_NOW) : answer(context, stored.error());
         });
   }
 
   kj::Promise<void> contact(ContactContext context) override {
     auto contact = host.contact();
+    // A socket's path is of this computer, and the owner's business.
+    if (!access->grant().isOwner()) {
+      std::erase_if(contact.addresses, [](const std::string& address) { return address.starts_with("unix:"); });
+    }
     auto results = context.getResults();
     auto addresses = results.initAddresses(unsigned(contact.addresses.size()));
     for (unsigned i = 0; i < addresses.size(); ++i) addresses.set(i, contact.addresses[i].c_str());
@@ -118,13 +123,15 @@ class GrantsServer final : public Guarded<schema::Grants> {
 
   void write(schema::Share::Builder to, const Grants::Info& info) {
     if (info.grant == nullptr) return;  // its file is gone, and so is the grant
-    fillShare(to, info, access->grant().terms.path, host.connectionsOf(*info.grant));
+    uint64_t stored = info.grant->terms.quota == 0 ? 0 : host.storedBelow(info.grant->terms.path);
+    fillShare(to, info, access->grant().terms.path, host.connectionsOf(*info.grant), stored);
   }
 };
 
 }  // namespace
 
-void fillShare(schema::Share::Builder to, const Grants::Info& info, std::string_view top, uint32_t connections) {
+void fillShare(schema::Share::Builder to, const Grants::Info& info, std::string_view top, uint32_t connections,
+               uint64_t stored) {
   const Grant& grant = *info.grant;
   to.setId(grant.id.c_str());
   if (grant.parent != nullptr) to.setParent(grant.parent->id.c_str());
@@ -137,6 +144,7 @@ void fillShare(schema::Share::Builder to, const Grants::Info& info, std::string_
   to.setUsed(info.used);
   to.setLastUsed(info.lastUsed);
   to.setQuota(grant.terms.quota);
+  to.setStored(stored);
   to.setState(stateOf(info));
   to.setConnections(connections);
 }

@@ -20,11 +20,15 @@ class GrantsHost {
   virtual ~GrantsHost() noexcept(false) = default;
 
   virtual std::shared_ptr<Grants> theGrants() = 0;
-  virtual BlockingPool& blockingPool() = 0;
+  // For the methods of Grants that block, and nothing else.
+  virtual BlockingPool& sharesPool() = 0;
 
   // Ends whatever goes on under these grants, which have ended: calls in flight, mutations that are about to be
   // applied, jobs. Resolves on the calling loop when nothing is left that could still succeed.
   virtual kj::Promise<void> endAllUnder(std::vector<std::shared_ptr<Grant>> grants) = 0;
+
+  // What the files below this path hold, for which some share has a quota, as it was last measured; 0: it was not.
+  virtual uint64_t storedBelow(const std::string& path) = 0;
 
   // Connections that are logged in with the grant now.
   virtual uint32_t connectionsOf(const Grant& grant) = 0;
@@ -39,7 +43,8 @@ class GrantsHost {
 
 schema::Grants::Client newGrants(kj::Own<Access> access, GrantsHost& host);
 
-// One share as it is for somebody whose tree is at `top`.
-void fillShare(schema::Share::Builder to, const Grants::Info& info, std::string_view top, uint32_t connections);
+// One share as it is for somebody whose tree is at `top`. `stored`: what counts against its quota.
+void fillShare(schema::Share::Builder to, const Grants::Info& info, std::string_view top, uint32_t connections,
+               uint64_t stored);
 
 }  // namespace capstan::server

@@ -6,11 +6,13 @@
 #include <mutex>
 #include <set>
 #include <unordered_map>
+#include <utility>
 
 #include <capstan/base/digest.h>
 #include <capstan/base/file.h>
 #include <capstan/base/log.h>
 #include <capstan/base/text.h>
+#include <capstan/server/access/share-crowd.h>
 #include <capstan/server/access/share-folder.h>
 
 namespace capstan::server {
@@ -72,11 +74,23 @@ class GrantsImpl final : public Grants {
     return isOwners ? theOwner : matched;
   }
 
-  bool mustCount(const Grant& grant) const override { return grant.terms.uses != 0; }
+  bool mustCount(const Grant& grant) const override {
+    for (const Grant* each = &grant; each != nullptr; each = each->parent.get()) {
+      if (each->terms.uses != 0) return true;
+    }
+    return false;
+  }
+
+  std::optional<Error> refusal(const Grant& grant) const override {
+    if (auto ended = grant.ended()) return ended;
+    std::lock_guard lock(memory);
+    const Grant* usedUp = usedUpOf(grant);
+    return usedUp == nullptr ? std::nullopt : std::optional(usedUpError(*usedUp));
+  }
 
   Status use(const Grant& grant) override {
     if (grant.isOwner()) return okStatus();
-    if (auto ended = grant.ended()) return *ended;
+    if (auto refused = refusal(grant)) return *refused;
     return mustCount(grant) ? useOne(grant) : noteUse(grant);
   }
 
@@ -84,7 +98,7 @@ class GrantsImpl final : public Grants {
     std::lock_guard turn(disk);
     auto locked = folder->lock();
     if (!locked.ok()) return locked.error();
-    readChanges();
+    readChanges(Folder::IS_LOCKED);
     Made made;
     made.token = randomBytes(TOKEN_BYTES);
     ShareFile file;
@@ -93,11 +107,12 @@ class GrantsImpl final : public Grants {
     file.terms = std::move(terms);
     file.terms.rights.own = false;
     file.made = wallClock();
+    auto crowd = crowdFor(*parent);
+    if (!crowd.ok()) return crowd.error();
+    for (auto& old : *crowd) remove(old);
     std::string id;
     {
       std::lock_guard lock(memory);
-      auto refusal = refusalToMake(*parent, file.made);
-      if (refusal) return *refusal;
       do id = newId();
       while (slots.contains(id));
     }
@@ -144,27 +159,29 @@ class GrantsImpl final : public Grants {
     return found == slots.end() ? Info{grant.isOwner() ? theOwner : nullptr} : infoOf(found->second);
   }
 
-  Result<Ended> revoke(const Grant& top, const std::string& id) override {
-    Ended ended;
-    {
-      std::lock_guard lock(memory);
-      if (id == theOwner->id && top.isOwner()) {
-        return Error{ErrorCode::INVALID_ARGUMENT, "the owner's grant cannot be revoked", {}};
-      }
-      auto found = slots.find(id);
-      if (found == slots.end() || !found->second.grant->isFrom(top)) {
-        return Error{ErrorCode::NOT_FOUND, "there is no share " + escapeForTerminal(id), {}};
-      }
-      ended.grants = endTree(*found->second.grant);
+  Result<Ended> end(const Grant& top, const std::string& id) override {
+    std::lock_guard lock(memory);
+    if (id == theOwner->id && top.isOwner()) {
+      return Error{ErrorCode::INVALID_ARGUMENT, "the owner's grant cannot be revoked", {}};
     }
-    ended.stored = storeEnd(id);
-    return ended;
+    auto found = slots.find(id);
+    if (found == slots.end() || !found->second.grant->isFrom(top)) {
+      return Error{ErrorCode::NOT_FOUND, "there is no share " + escapeForTerminal(id), {}};
+    }
+    if (found->second.file.revoked == 0) unstored.insert(id);
+    return endTree(*found->second.grant);
+  }
+
+  Status storeEnd(const std::string& id) override {
+    std::lock_guard turn(disk);
+    return writeEnd(id);
   }
 
   std::vector<std::shared_ptr<Grant>> refresh() override {
     std::lock_guard turn(disk);
-    if (!folder->hasChanged()) return {};
-    return readChanges();
+    for (auto& id : endsToStore()) writeEnd(id);
+    if (folder->hasChanged()) readChanges(Folder::IS_OPEN);
+    return std::exchange(unreported, {});
   }
 
   void tidy() override {
@@ -192,7 +209,7 @@ class GrantsImpl final : public Grants {
     auto locked = folder->lock();
     if (!locked.ok()) return locked.error();
     folder->sweep();
-    readChanges();
+    readChanges(Folder::IS_LOCKED);
     return okStatus();
   }
 
@@ -203,7 +220,10 @@ class GrantsImpl final : public Grants {
     FileStamp stamp;             // of the file that was read
     uint64_t unwrittenUses = 0;  // logins that the file does not know of
     int64_t lastUsed = 0;
+    bool isLost = false;  // its file is gone, by which it ended
   };
+
+  enum class Folder { IS_LOCKED, IS_OPEN };
 
   struct ReadShare {
     ShareFile file;
@@ -219,11 +239,14 @@ class GrantsImpl final : public Grants {
   // protected by `disk`
   std::map<std::string, FileStamp> unusable;  // files that hold no share
   std::set<std::string> orphans;              // those that were complained about
+  // Noticed to be revoked by another server, and not told by refresh() yet.
+  std::vector<std::shared_ptr<Grant>> unreported;
 
   mutable std::mutex memory;
   // protected by `memory`
   std::map<std::string, Slot, std::less<>> slots;         // by id
   std::unordered_multimap<uint64_t, const Slot*> byHash;  // by a part of the token's hash
+  std::set<std::string> unstored;                         // revoked here, and not said by their files yet
 
   static uint64_t keyOf(const std::string& hash) {
     uint64_t key = 0;
@@ -238,7 +261,7 @@ class GrantsImpl final : public Grants {
     auto grant = std::make_shared<Grant>(id, std::move(parent), file.terms, file.made);
     if (file.revoked != 0 || grant->parent->isRevoked()) grant->revoke();
     auto& slot = slots[id];
-    slot = Slot{grant, std::move(file), stamp, 0, 0};
+    slot = Slot{grant, std::move(file), stamp};
     slot.lastUsed = slot.file.lastUsed;
     byHash.emplace(keyOf(slot.file.tokenHash), &slot);
     return grant;
@@ -256,34 +279,36 @@ class GrantsImpl final : public Grants {
     slots.erase(found);
   }
 
-  // Marks the grant and all that were made from it; answers those that were live.
-  std::vector<std::shared_ptr<Grant>> endTree(const Grant& top) {
-    std::vector<std::shared_ptr<Grant>> ended;
+  // Marks the grant and all that were made from it.
+  Ended endTree(const Grant& top) {
+    Ended ended;
     for (auto& [id, slot] : slots) {
       if (!slot.grant->isFrom(top)) continue;
-      if (!slot.grant->ended()) ended.push_back(slot.grant);
+      if (!slot.grant->ended()) ++ended.live;
       slot.grant->revoke();
+      ended.grants.push_back(slot.grant);
     }
     return ended;
   }
 
-  std::optional<Error> refusalToMake(const Grant& parent, int64_t now) const {
-    if (auto ended = parent.ended()) return ended;
-    for (const Grant* each = &parent; each != nullptr; each = each->parent.get()) {
-      uint32_t live = 0;
-      for (auto& [id, slot] : slots)
-        live += slot.grant.get() != each && slot.grant->isFrom(*each) && !slot.grant->endedAt(now);
-      if (live < sharesLimit) continue;
-      return Error{ErrorCode::LIMIT,
-                   "there are " + std::to_string(live) + " shares, as many as may be made" +
-                       (each->isOwner() ? "" : " from one") + "; revoke some that are not needed any more",
-                   {}};
-    }
-    return std::nullopt;
+  void endElsewhere(const Grant& top) {
+    auto ended = endTree(top);
+    if (ended.live > 0) unreported.insert(unreported.end(), ended.grants.begin(), ended.grants.end());
   }
 
-  static Info infoOf(const Slot& slot) {
-    return {slot.grant, slot.file.used + slot.unwrittenUses, slot.lastUsed / MINUTE * MINUTE};
+  // The grant, or the one that it was made from, whose uses are used up as far as is known; null: none.
+  const Grant* usedUpOf(const Grant& grant) const {
+    for (const Grant* each = &grant; !each->isOwner(); each = each->parent.get()) {
+      if (each->terms.uses == 0) continue;
+      auto found = slots.find(each->id);
+      if (found != slots.end() && found->second.file.used >= each->terms.uses) return each;
+    }
+    return nullptr;
+  }
+
+  Info infoOf(const Slot& slot) const {
+    return {slot.grant, slot.file.used + slot.unwrittenUses, slot.lastUsed / MINUTE * MINUTE,
+            usedUpOf(*slot.grant) != nullptr};
   }
 
   // When it ended, by itself or with what it was made from; 0: it has not.
@@ -300,20 +325,42 @@ class GrantsImpl final : public Grants {
 
   // ---- with `disk` held; what writes, with the folder locked
 
+  // Why nothing can be made from it, or what has to be forgotten before.
+  Result<std::vector<std::string>> crowdFor(const Grant& parent) const {
+    if (auto ended = parent.ended()) return *ended;
+    std::lock_guard lock(memory);
+    std::vector<CountedShare> all;
+    for (auto& [id, slot] : slots) {
+      int64_t end = endOf(slot);
+      if (end == 0 && slot.grant->ended()) end = INT64_MAX;  // a moment ago: no file says it yet
+      all.push_back({slot.grant.get(), end});
+    }
+    return makeRoomUnder(parent, all, sharesLimit);
+  }
+
   // Counts durably. The file is read in any case: another server may have counted within one tick of its clock.
   Status useOne(const Grant& grant) {
     std::lock_guard turn(disk);
     auto locked = folder->lock();
     if (!locked.ok()) return locked.error();
-    readChanges();
+    readChanges(Folder::IS_LOCKED);
     if (auto ended = grant.ended()) return *ended;
-    auto read = folder->read(grant.id);
-    if (!read.ok()) return read.error();
-    ShareFile file = std::move(*read);
-    if (file.used >= grant.terms.uses) return usedUpError(grant);
-    ++file.used;
-    file.lastUsed = wallClock();
-    return replace(grant.id, std::move(file));
+    std::vector<std::pair<std::string, ShareFile>> counted;
+    for (const Grant* each = &grant; !each->isOwner(); each = each->parent.get()) {
+      if (each->terms.uses == 0) continue;
+      auto file = folder->read(each->id);
+      if (!file.ok()) return file.error();
+      if (file->used >= each->terms.uses) return usedUpError(*each);
+      ++file->used;
+      file->lastUsed = wallClock();
+      counted.emplace_back(each->id, std::move(*file));
+    }
+    // What it was made from comes first: a crash in between costs a use, and gives none away.
+    for (; !counted.empty(); counted.pop_back()) {
+      Status stored = replace(counted.back().first, std::move(counted.back().second));
+      if (!stored.ok()) return stored;
+    }
+    return grant.terms.uses == 0 ? noteUse(grant) : okStatus();
   }
 
   Status noteUse(const Grant& grant) {
@@ -337,16 +384,25 @@ class GrantsImpl final : public Grants {
     return okStatus();
   }
 
-  // Also of one that was marked before and could not be written then.
-  Status storeEnd(const std::string& id) {
-    std::lock_guard turn(disk);
+  std::vector<std::string> endsToStore() const {
+    std::lock_guard lock(memory);
+    return {unstored.begin(), unstored.end()};
+  }
+
+  Status writeEnd(const std::string& id) {
     auto locked = folder->lock();
     if (!locked.ok()) return locked.error();
     auto file = folder->read(id);
-    if (!file.ok()) return file.error().code == ErrorCode::NOT_FOUND ? okStatus() : file.error();
-    if (file->revoked != 0) return okStatus();
-    file->revoked = wallClock();
-    return replace(id, std::move(*file));
+    bool isThere = file.ok() || file.error().code != ErrorCode::NOT_FOUND;
+    if (isThere && !file.ok()) return file.error();
+    if (isThere && file->revoked == 0) {
+      file->revoked = wallClock();
+      Status stored = replace(id, std::move(*file));
+      if (!stored.ok()) return stored;
+    }
+    std::lock_guard lock(memory);
+    unstored.erase(id);
+    return okStatus();
   }
 
   void writeUses(const std::string& id) {
@@ -376,19 +432,11 @@ class GrantsImpl final : public Grants {
     forget(id);
   }
 
-  // ---- what is on the disk, into memory; with `disk` held. Answers grants that were live and are not any more.
+  // ---- what is on the disk, into memory; with `disk` held. Grants that have ended by that become `unreported`.
 
-  std::vector<std::shared_ptr<Grant>> readChanges() {
-    std::vector<std::shared_ptr<Grant>> ended;
+  void readChanges(Folder state) {
     auto names = folder->list();
-    if (!names.ok()) {
-      log::error("shares cannot be read: ", names.error().message.c_str());
-      return ended;
-    }
-    auto end = [&](const Grant& grant) {
-      auto more = endTree(grant);
-      ended.insert(ended.end(), more.begin(), more.end());
-    };
+    if (!names.ok()) return log::error("shares cannot be read: ", names.error().message.c_str());
     std::map<std::string, ReadShare> made;
     std::set<std::string_view> there;
     for (auto& [id, stamp] : *names) {
@@ -408,18 +456,48 @@ class GrantsImpl final : public Grants {
       }
       // Nobody but a server replaces it, and never its terms.
       bool isSame = file.ok() && file->tokenHash == found->second.file.tokenHash;
-      if (!isSame || file->revoked != 0) end(*found->second.grant);
+      if (!isSame || file->revoked != 0) endElsewhere(*found->second.grant);
       found->second.stamp = stamp;
       if (isSame) found->second.file = std::move(*file);
     }
     insertAll(std::move(made));
-    std::lock_guard lock(memory);
-    for (auto& [id, slot] : slots) {
-      if (there.contains(id) || slot.file.revoked != 0) continue;
-      slot.file.revoked = wallClock();
-      end(*slot.grant);
+    endMissing(there, state);
+  }
+
+  // What a listing lacks may be there nevertheless, where files are made and replaced meanwhile, or the file system
+  // knows no better: it ends only when nobody writes, and it is not there.
+  void endMissing(const std::set<std::string_view>& there, Folder state) {
+    std::vector<std::string> missing;
+    {
+      std::lock_guard lock(memory);
+      for (auto& [id, slot] : slots) {
+        if (!there.contains(id) && !slot.isLost) missing.push_back(id);
+      }
     }
-    return ended;
+    if (missing.empty()) return;
+    std::optional<ShareFolder::Lock> held;
+    if (state == Folder::IS_OPEN) {
+      auto locked = folder->lock();
+      if (!locked.ok()) return folder->distrust();
+      held.emplace(std::move(*locked));
+    }
+    for (auto& id : missing) {
+      if (!folder->isGone(id)) {
+        folder->distrust();
+        continue;
+      }
+      std::lock_guard lock(memory);
+      Slot& slot = slots.at(id);
+      unstored.erase(id);
+      // Another server forgot it; else nobody did, and its holder is to hear of it.
+      if (slot.grant->ended()) {
+        forget(id);
+        continue;
+      }
+      slot.isLost = true;
+      slot.file.revoked = wallClock();
+      endElsewhere(*slot.grant);
+    }
   }
 
   bool isKnown(const std::string& id, const FileStamp& stamp) const {

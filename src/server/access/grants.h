@@ -21,8 +21,10 @@ inline constexpr uint64_t ENDED_SHARE_TIME = 30ull * 24 * 3600 * 1'000'000'000; 
 class Grants {
  public:
   struct Options {
-    int stateFolder;              // descriptor of .capstan; needed by open() only
-    uint32_t sharesLimit = 1000;  // made from one grant, directly or not, and not ended
+    int stateFolder;  // descriptor of .capstan; needed by open() only
+    // Made from one grant, directly or not, and not ended. Of those that have, so many are remembered that there are
+    // twice as many in all: the ones that ended first are forgotten.
+    uint32_t sharesLimit = 1000;
   };
   // Reads what is there; what cannot be read is logged, left where it is, and opens nothing. `ownerHash`: SHA-256 of
   // the owner's token. Blocks.
@@ -37,8 +39,12 @@ class Grants {
   // The grant that the token opens, also one that has ended; null: none. At once, in memory; takes the same time for
   // every token that opens nothing.
   virtual std::shared_ptr<Grant> match(std::string_view token) const = 0;
-  // Counts a login: of the uses, durably, before it succeeds (`expired`: they are used up), and as the last use.
-  // Errors: revoked, expired, noSpace, io. Blocks only if the grant's uses are limited.
+  // Why nobody gets in with it, as far as is known: it has ended, or it or a share that it was made from is used up. In
+  // memory.
+  virtual std::optional<Error> refusal(const Grant& grant) const = 0;
+  // Counts a login: of the uses of the grant and of all that it was made from, durably, before it succeeds (`expired`:
+  // they are used up, by the label of the one whose are), and as the last use. Errors: revoked, expired, overloaded,
+  // noSpace, io. Blocks only if there are limited uses.
   virtual Status use(const Grant& grant) = 0;
   virtual bool mustCount(const Grant& grant) const = 0;  // use() would block
 
@@ -46,30 +52,34 @@ class Grants {
     std::shared_ptr<Grant> grant;
     std::string token;  // 32 bytes; nowhere else
   };
-  // Durable when it returns. Errors: limit, noSpace, io, revoked and expired (the parent). Blocks.
+  // Durable when it returns. Errors: limit, overloaded, noSpace, io, revoked and expired (the parent). Blocks.
   virtual Result<Made> make(const std::shared_ptr<Grant>& parent, ShareTerms terms) = 0;
 
   struct Info {
     std::shared_ptr<const Grant> grant;
-    uint64_t used = 0;     // logins
-    int64_t lastUsed = 0;  // nanoseconds since the epoch, to the minute
+    uint64_t used = 0;      // logins
+    int64_t lastUsed = 0;   // nanoseconds since the epoch, to the minute
+    bool isUsedUp = false;  // or a share is that it was made from
   };
   // Those made from `top`, directly or not, each behind the one it was made from, else the oldest first. In memory.
   virtual std::vector<Info> list(const Grant& top) const = 0;
   virtual Info infoOf(const Grant& grant) const = 0;
 
-  // Ends a grant that is `top` or was made from it, and all made from it: marked in memory, then durable. Whoever calls
-  // it cuts what is in flight, also if it could not be made durable (noSpace, io). Errors: notFound, invalidArgument
-  // (the owner's). Blocks.
+  // Ends a grant that is `top` or was made from it, and all made from it, in memory: at once. Whoever calls it cuts
+  // what is in flight, and stores the end. Errors: notFound, invalidArgument (the owner's).
   struct Ended {
-    std::vector<std::shared_ptr<Grant>> grants;  // those that were live before
-    Status stored = okStatus();
+    // Also those that had ended before: whoever ended them may not have cut them yet.
+    std::vector<std::shared_ptr<Grant>> grants;
+    uint32_t live = 0;  // of these, before
   };
-  virtual Result<Ended> revoke(const Grant& top, const std::string& id) = 0;
+  virtual Result<Ended> end(const Grant& top, const std::string& id) = 0;
+  // Makes the end of a grant durable, which refresh() tries again if it fails, or if nobody calls this. Errors:
+  // overloaded, noSpace, io. Blocks.
+  virtual Status storeEnd(const std::string& id) = 0;
 
-  // Looks whether another server of the folder has made, revoked or used any; answers those that were revoked. One
-  // whose file was removed or damaged has been revoked too. To be called every second. Blocks for a look at one
-  // folder's time, seldom longer.
+  // Looks whether another server of the folder has made, revoked or used any; answers those that were revoked since it
+  // was called for the last time, by whatever it was noticed. One whose file was removed or damaged has been revoked
+  // too. To be called every second. Blocks for a look at one folder's time, seldom longer.
   virtual std::vector<std::shared_ptr<Grant>> refresh() = 0;
   // Writes last uses that are not written yet, and removes files of what ended long ago. Blocks.
   virtual void tidy() = 0;

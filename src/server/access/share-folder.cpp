@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <ctime>
+#include <thread>
 #include <vector>
 
 #include <capstan/base/file.h>
@@ -25,6 +26,9 @@ constexpr size_t MAX_FILE_BYTES = 64 << 10;
 constexpr size_t MAX_ID_LENGTH = 64;
 // Two changes within one tick of the file system's clock give the folder the same time; some count whole seconds.
 constexpr int64_t LONGEST_TICK = 2'000'000'000;
+// For the lock: whoever works holds it for some milliseconds.
+constexpr std::chrono::seconds LONGEST_WAIT{2};
+constexpr std::chrono::milliseconds BETWEEN_TRIES{2};
 
 bool isId(std::string_view name) {
   auto isLetter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '2' && c <= '7'); };
@@ -75,11 +79,28 @@ ShareFolder::Lock::~Lock() {
   if (fd >= 0) flock(fd, LOCK_UN);
 }
 
+// Whoever holds it may have been stopped: a server that waits for it has to go on nevertheless.
 Result<ShareFolder::Lock> ShareFolder::lock() {
-  while (flock(lockFile, LOCK_EX) < 0) {
-    if (errno != EINTR) return errorFromErrno(errno, "cannot lock", shown(LOCK_FILE));
+  using Clock = std::chrono::steady_clock;
+  auto end = Clock::now() + LONGEST_WAIT;
+  if (waitedInVain && Clock::now() - *waitedInVain < LONGEST_WAIT) end = Clock::now();
+  while (flock(lockFile, LOCK_EX | LOCK_NB) < 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR) return errorFromErrno(errno, "cannot lock", shown(LOCK_FILE));
+    if (Clock::now() >= end) {
+      if (!waitedInVain || Clock::now() - *waitedInVain >= LONGEST_WAIT) waitedInVain = Clock::now();
+      return Error{ErrorCode::OVERLOADED,
+                   "another server of this folder keeps its shares locked; try again later, or look whether it hangs",
+                   {}};
+    }
+    std::this_thread::sleep_for(BETWEEN_TRIES);
   }
+  waitedInVain.reset();
   return Lock(lockFile);
+}
+
+bool ShareFolder::isGone(const std::string& id) const {
+  struct stat status;
+  return fstatat(folder, id.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
 }
 
 int64_t ShareFolder::changed() const {

@@ -2,8 +2,10 @@
 // the same time, and a crash leaves the old file or the new one. Knows what is in a file, but not what it means.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -29,7 +31,8 @@ class ShareFolder {
   ShareFolder(kj::AutoCloseFd folder, kj::AutoCloseFd lockFile);
   KJ_DISALLOW_COPY(ShareFolder);
 
-  // Keeps all others who do so waiting until it is destroyed.
+  // Keeps all others who do so waiting until it is destroyed. Waits two seconds at most, and not at all shortly after
+  // it has waited in vain: then it is `overloaded`.
   class Lock {
    public:
     explicit Lock(int fd) : fd(fd) {}
@@ -46,6 +49,10 @@ class ShareFolder {
   bool hasChanged() const;
   // The ids of all shares.
   Result<std::map<std::string, FileStamp>> list();
+  // What list() has not told, and is there: then hasChanged(), until it is listed again.
+  void distrust() { seen = 0; }
+  // There is no such file, for certain.
+  bool isGone(const std::string& id) const;
 
   // Errors: notFound; corrupt, also for what is no plain file; io and others, that may pass.
   Result<ShareFile> read(const std::string& id) const;
@@ -60,6 +67,7 @@ class ShareFolder {
  private:
   const kj::AutoCloseFd folder;
   const kj::AutoCloseFd lockFile;
+  std::optional<std::chrono::steady_clock::time_point> waitedInVain;  // when lock() has done so
   int64_t seen = 0;  // the folder's mtime at list(); 0: it may have been changed since without another mtime
 
   int64_t changed() const;

@@ -32,7 +32,7 @@ BatchServer::~BatchServer() noexcept(false) { throwAway(); }
 void BatchServer::throwAway() {
   if (mutations.empty() && run == nullptr) return;
   folder
-      .run([mutations = std::exchange(mutations, {}), copies = std::exchange(copies, nullptr),
+      .runAtOnce([mutations = std::exchange(mutations, {}), copies = std::exchange(copies, nullptr),
             run = std::exchange(run, nullptr)]() mutable {
         mutations.clear();
         copies = nullptr;
@@ -122,7 +122,7 @@ kj::Promise<void> BatchServer::stage(std::vector<PutJob> jobs, size_t bytes) {
   pendingBytes += bytes;
   ++jobsUnderWay;
   tasks.add(
-      folder.run([view = view, jobs = std::move(jobs)]() mutable { return stageAll(view->staging(), std::move(jobs)); })
+      folder.run(slot.connection(), [view = view, jobs = std::move(jobs)]() mutable { return stageAll(view->staging(), std::move(jobs)); })
           .then([this, operations = std::move(operations),
                  bytes](Result<Staged> result) { staged(operations, bytes, std::move(result)); },
                 [this, bytes](kj::Exception&& exception) { staged({}, bytes, rpc::errorFromException(exception)); }));
@@ -193,7 +193,7 @@ kj::Promise<Status> BatchServer::stageCopies(const Committer::Ticket& ticket) {
   copies->keep(std::exchange(mutations, {}));
   // What is copied is what the calls before this one have left.
   return view->turnOf(ticket)
-      .then([this]() { return folder.run([copies = copies]() { return copies->measure(); }); })
+      .then([this]() { return folder.run(slot.connection(), [copies = copies]() { return copies->measure(); }); })
       .then([this](Result<uint64_t> bytes) -> kj::Promise<Status> {
         Status held = bytes.ok() ? slot.hold(0, *bytes) : Status(bytes.error());
         if (!held.ok()) return Status(unchanged(held.error()));

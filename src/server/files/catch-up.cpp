@@ -46,7 +46,7 @@ kj::Promise<Result<uint64_t>> CatchUps::join(FolderState& folder) {
     return join(folder);
   });
   if (!isFirst) return answer;
-  auto job = folder.run([&folder, turn = Turn(*this)]() mutable -> Status {
+  auto job = folder.runAtOnce([&folder, turn = Turn(*this)]() mutable -> Status {
     turn.serve(folder);
     return okStatus();
   });

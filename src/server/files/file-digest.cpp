@@ -100,20 +100,20 @@ class Digesting {
   }
 };
 
-kj::Promise<Result<FileDigest>> goOn(FolderState& folder, std::shared_ptr<Digesting> digesting) {
-  return folder.run([digesting]() { return digesting->work(); })
-      .then([&folder, digesting](Result<std::optional<FileDigest>> done) -> kj::Promise<Result<FileDigest>> {
+kj::Promise<Result<FileDigest>> goOn(FolderState& folder, ConnectionScope& scope, std::shared_ptr<Digesting> digesting) {
+  return folder.run(scope, [digesting]() { return digesting->work(); })
+      .then([&folder, &scope, digesting](Result<std::optional<FileDigest>> done) -> kj::Promise<Result<FileDigest>> {
         if (!done.ok()) return Result<FileDigest>(std::move(done.error()));
-        if (!done->has_value()) return goOn(folder, digesting);
+        if (!done->has_value()) return goOn(folder, scope, digesting);
         return Result<FileDigest>(std::move(**done));
       });
 }
 
 }  // namespace
 
-kj::Promise<Result<FileDigest>> digestFile(FolderState& folder, std::shared_ptr<const OpenFile> file,
+kj::Promise<Result<FileDigest>> digestFile(FolderState& folder, ConnectionScope& scope, std::shared_ptr<const OpenFile> file,
                                            DigestAlgorithm algorithm) {
-  return goOn(folder, std::make_shared<Digesting>(folder, std::move(file), algorithm));
+  return goOn(folder, scope, std::make_shared<Digesting>(folder, std::move(file), algorithm));
 }
 
 }  // namespace capstan::server::files

@@ -39,7 +39,7 @@ kj::Promise<void> FileStoreServer::begin(BeginContext context) {
   std::string id(rpc::asView(options.getRun())), label = options.getLabel().cStr();
   context.releaseParams();
   return folder
-      .run([view = view, id = std::move(id), label = std::move(label), client = scope->client]() {
+      .run(*scope, [view = view, id = std::move(id), label = std::move(label), client = scope->client]() {
         return view->begin(id, label, client);
       })
       .then([&folder = folder, view = view, refuse, context,

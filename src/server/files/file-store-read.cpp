@@ -57,7 +57,6 @@ Error shuttingDownError() {
   return {ErrorCode::SHUTTING_DOWN, "the server is shutting down and takes no new work; try again later", {}};
 }
 
-Error connectionGoneError() { return {ErrorCode::CANCELLED, "the connection has ended", {}}; }
 
 FileStoreServer::FileStoreServer(FolderState& folder, kj::Own<Access> accessParam)
     : Guarded(kj::mv(accessParam)), folder(folder), scope(&access->connection()), view(View::of(folder, *access)) {}
@@ -77,7 +76,7 @@ kj::Promise<void> FileStoreServer::stat(StatContext context) {
     return kj::READY_NOW;
   }
   return folder
-      .run([&folder = folder, view = view, path, follow]() -> Result<Entry> {
+      .run(*scope, [&folder = folder, view = view, path, follow]() -> Result<Entry> {
         auto opened = view->root().open(path, O_PATH, follow);
         if (!opened.ok()) return opened.error();
         return folder.entryOf(opened->get(), path);
@@ -97,7 +96,7 @@ kj::Promise<void> FileStoreServer::list(ListContext context) {
     return kj::READY_NOW;
   }
   return scope->answers.take(LIST_PAGE_BYTES).then([this, context, request](Budget::Charge charge) mutable {
-    return folder.run([view = view, request]() { return view->list(request); })
+    return folder.run(*scope, [view = view, request]() { return view->list(request); })
         .then([context](Result<ListPage> page) mutable { answerPage(context.getResults(), page); })
         .attach(kj::mv(charge));
   });
@@ -130,7 +129,7 @@ kj::Promise<void> FileStoreServer::open(OpenContext context) {
            std::move(*slot));
     return kj::READY_NOW;
   }
-  return folder.run([view = view, path]() { return openFile(view->root(), path); })
+  return folder.run(*scope, [view = view, path]() { return openFile(view->root(), path); })
       .then([answer, slot = std::move(*slot)](Result<Opened> opened) mutable {
         answer(std::move(opened), kj::mv(slot));
       });
@@ -151,7 +150,7 @@ kj::Promise<void> FileStoreServer::subtree(SubtreeContext context) {
     return kj::READY_NOW;
   }
   // `this`: the call's context keeps the capability.
-  return folder.run([view = view, path]() { return view->folderAt(path); })
+  return folder.run(*scope, [view = view, path]() { return view->folderAt(path); })
       .then([this, refuse, context, wanted](Result<std::string> path) mutable {
         if (!path.ok()) return refuse(context, path.error());
         context.getResults().setStore(folder.newFileStore(access->narrowed(*path, wanted)));

@@ -9,11 +9,14 @@
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
 #include <capstan/server/access/grants-server.h>
+#include <capstan/server/access/in-turn.h>
 #include <capstan/server/files/file-store.h>
 
 namespace capstan::server::files {
 
 namespace {
+
+using MadeShare = Result<Grants::Made>;
 
 size_t charactersIn(std::string_view text) {
   size_t count = 0;
@@ -73,19 +76,23 @@ kj::Promise<void> FileStoreServer::share(ShareContext context) {
     refuse(context, terms.error());
     return kj::READY_NOW;
   }
-  auto make = [view = view, grants, parent = access->lease->grant,
-               terms = std::move(*terms)]() mutable -> Result<Grants::Made> {
-    auto path = view->folderAt(terms.path);
-    if (!path.ok()) return path.error();
+  auto place = folder.run(*scope, [view = view, path = terms->path]() { return view->folderAt(path); });
+  // `this`: the call's context keeps the capability.
+  auto make = [this, grants, terms = std::move(*terms)](Result<std::string> path) mutable -> kj::Promise<MadeShare> {
+    if (!path.ok()) return MadeShare(path.error());
     terms.path = joinPath(view->top(), *path);
-    return grants->make(parent, std::move(terms));
+    return inTurn(*scope, scope->shareJobs, [this, grants, terms = std::move(terms)]() mutable {
+      return scope->sharesPool->run([grants, parent = access->lease->grant, terms = std::move(terms)]() mutable {
+        return grants->make(parent, std::move(terms));
+      });
+    });
   };
-  return folder.run(kj::mv(make)).then([this, grants, refuse, context](Result<Grants::Made> made) mutable {
+  return place.then(kj::mv(make)).then([this, grants, refuse, context](MadeShare made) mutable {
     if (!made.ok()) return refuse(context, made.error());
     auto results = context.getResults();
     results.setToken(rpc::asData(made->token));
-    // `this`: the call's context keeps the capability.
-    fillShare(results.initShare(), grants->infoOf(*made->grant), access->top, 0);
+    uint64_t stored = made->grant->terms.quota == 0 ? 0 : folder.storedBelow(made->grant->terms.path);
+    fillShare(results.initShare(), grants->infoOf(*made->grant), access->top, 0, stored);
     log::info(scope->client.c_str(), " has made the share ", made->grant->id.c_str(), " from ",
               made->grant->parent->id.c_str());
   });

@@ -151,7 +151,7 @@ using Content = Result<std::shared_ptr<StagedContent>>;
 kj::Promise<Content> takeUp(FolderState& folder, ConnectionScope& scope, Content content) {
   if (!content.ok()) return kj::mv(content);
   if (scope.gone) return Content(connectionGoneError());
-  auto job = folder.run([content = *content]() { return content->resumeStep(); });
+  auto job = folder.run(scope, [content = *content]() { return content->resumeStep(); });
   return job.then([&folder, &scope, content = kj::mv(content)](Result<bool> done) mutable -> kj::Promise<Content> {
     if (!done.ok()) return Content(done.error());
     if (!*done) return takeUp(folder, scope, kj::mv(content));
@@ -172,19 +172,20 @@ struct RunningCopy {
 };
 
 // The copy uses the view's root.
-kj::Promise<Status> runCopy(FolderState& folder, std::shared_ptr<const View> view, std::shared_ptr<RunningCopy> copy) {
-  auto job = folder.run([view, tree = copy->tree]() {
+kj::Promise<Status> runCopy(FolderState& folder, ConnectionScope& scope, std::shared_ptr<const View> view,
+                            std::shared_ptr<RunningCopy> copy) {
+  auto job = folder.run(scope, [view, tree = copy->tree]() {
     auto done = tree->step();
     // It is not worth while to go on with what there will be no room for.
     Status fits = done.ok() && !*done ? view->mayGrow(tree->contentBytes()) : okStatus();
     return fits.ok() ? done : Result<bool>(fits.error());
   });
   return job.then(
-      [&folder, view = kj::mv(view), copy = kj::mv(copy)](Result<bool> done) mutable -> kj::Promise<Status> {
+      [&folder, &scope, view = kj::mv(view), copy = kj::mv(copy)](Result<bool> done) mutable -> kj::Promise<Status> {
         if (!done.ok()) return Status(done.error());
         Status counted = copy->count();
         if (!counted.ok() || *done) return counted;
-        return runCopy(folder, kj::mv(view), kj::mv(copy));
+        return runCopy(folder, scope, kj::mv(view), kj::mv(copy));
       });
 }
 
@@ -219,7 +220,7 @@ kj::Promise<void> FileStoreServer::create(CreateContext context) {
   if (options.getExpectedSize().isKnown()) creation.expectedSize = options.getExpectedSize().getKnown();
   context.releaseParams();
 
-  return folder.run([creation = std::move(creation), view = view]() { return creation.begin(*view); })
+  return folder.run(*scope, [creation = std::move(creation), view = view]() { return creation.begin(*view); })
       .then([&folder = folder, scope = kj::addRef(*scope)](Content content) mutable {
         auto& connection = *scope;
         return takeUp(folder, connection, kj::mv(content)).attach(kj::mv(scope));
@@ -254,7 +255,7 @@ kj::Promise<void> FileStoreServer::put(PutContext context) {
   auto content = textOf(params.getContent());
   context.releaseParams();
   return folder
-      .run([view = view, target = *target, content = std::move(content), check = std::move(*check),
+      .run(*scope, [view = view, target = *target, content = std::move(content), check = std::move(*check),
             client = scope->client]() -> Result<StagedPut> {
         auto run = view->runOf(target.run, client);
         if (!run.ok()) return run.error();
@@ -317,7 +318,7 @@ kj::Promise<void> FileStoreServer::copy(CopyContext context) {
   auto ticket = view->takeTicket(*scope);
   // What is copied is what the calls before this one have left.
   auto turn = view->turnOf(ticket);
-  return turn.then([&folder = folder, view = view, copy]() { return runCopy(folder, view, copy); })
+  return turn.then([&folder = folder, &scope = *scope, view = view, copy]() { return runCopy(folder, scope, view, copy); })
       .then([view = view, copy, ticket = kj::mv(ticket)](Status status) mutable -> kj::Promise<Result<Entry>> {
         if (!status.ok()) return Result<Entry>(status.error());
         return view->submit(kj::mv(ticket), makePlaceCopy(copy->tree)).attach(kj::mv(copy->staged));

@@ -10,9 +10,6 @@ namespace capstan::server::files {
 // What everything that is begun while the server goes away is answered.
 Error shuttingDownError();
 
-// What long work answers whose connection has ended; nobody hears it.
-Error connectionGoneError();
-
 // Belongs to its connection's loop. Holds no state of its own but the scope and its view of the folder: everything else
 // is FolderState's, which outlives it.
 class FileStoreServer final : public Guarded<schema::FileStore> {

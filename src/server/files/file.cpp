@@ -107,7 +107,7 @@ kj::Promise<void> FileServer::stat(StatContext context) {
     answer(folder.entryOf(file->fd, file->path));
     return kj::READY_NOW;
   }
-  return folder.run([&folder = folder, file = file]() { return folder.entryOf(file->fd, file->path); })
+  return folder.run(slot.connection(), [&folder = folder, file = file]() { return folder.entryOf(file->fd, file->path); })
       .then(kj::mv(answer));
 }
 
@@ -159,7 +159,7 @@ kj::Promise<void> FileServer::readCharged(ReadContext context, uint64_t offset, 
     if (results.hasData()) count = results.getData().size();
   }
   return folder
-      .run([&folder = folder, file = file, offset, count]() {
+      .run(slot.connection(), [&folder = folder, file = file, offset, count]() {
         return readBlock(folder, *file, offset, count, file->local);
       })
       .then([context](Result<Block> block) mutable {
@@ -188,7 +188,7 @@ kj::Promise<void> FileServer::stream(StreamContext context) {
     return kj::READY_NOW;
   }
   auto params = context.getParams();
-  auto download = kj::heap<Download>(folder, file, params.getSink(), params.getOffset(), params.getCount());
+  auto download = kj::heap<Download>(folder, slot.connection(), file, params.getSink(), params.getOffset(), params.getCount());
   context.releaseParams();
   auto promise = download->run();
   return promise.attach(kj::mv(download), std::move(*place)).then([context](Result<Download::Sent> sent) mutable {
@@ -215,7 +215,7 @@ kj::Promise<void> FileServer::digest(DigestContext context) {
                   {ErrorCode::INVALID_ARGUMENT, "no such digest algorithm; use xxh3 or sha256", file->path});
     return kj::READY_NOW;
   }
-  return digestFile(folder, file, static_cast<DigestAlgorithm>(algorithm))
+  return digestFile(folder, slot.connection(), file, static_cast<DigestAlgorithm>(algorithm))
       .then([context, algorithm](Result<FileDigest> digest) mutable {
         auto results = context.getResults();
         if (digest.ok()) {
@@ -238,7 +238,7 @@ kj::Promise<void> FileServer::chunks(ChunksContext context) {
     rpc::setError(context.getResults().initOutcome(), shuttingDownError());
     return kj::READY_NOW;
   }
-  return folder.run([file = file, offset, max]() { return readChunks(*file, offset, max); })
+  return folder.run(slot.connection(), [file = file, offset, max]() { return readChunks(*file, offset, max); })
       .then([context](Result<ChunkPage> page) mutable {
         auto results = context.getResults();
         if (!page.ok()) return rpc::setError(results.initOutcome(), page.error());

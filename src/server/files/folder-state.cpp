@@ -93,7 +93,7 @@ kj::Promise<void> FolderState::whenApplied() {
     return okStatus();
   };
   // That the queue is full is no reason not to wait: it is one mutation's time. `this` outlives the promise.
-  return run(wait).then([this](Status waited) {
+  return appliedPool.run(wait).then([this](Status waited) {
     if (!waited.ok()) committer->waitForApply();
   });
 }

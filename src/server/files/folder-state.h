@@ -4,6 +4,7 @@
 #include <memory>
 
 #include <capstan/base/entry.h>
+#include <capstan/server/access/in-turn.h>
 #include <capstan/server/files/served-folder.h>
 #include <capstan/storage/committer.h>
 #include <capstan/storage/disk.h>
@@ -18,7 +19,7 @@ class Listings;  // listing.h: pages of folders, with snapshots of those being l
 class Noticing;  // noticing.h: what changes, by whomever
 class Quotas;    // quota.h: what shares may hold
 
-// Thread-safe as its parts are. Members are destroyed in reverse order: the tree first, in which the committer ends,
+// Thread-safe as its parts are. Members are destroyed in reverse order: the tree before the rest, in which the committer ends,
 // and then Staging waits for the jobs that run() started.
 class FolderState final : public ServedFolder {
  public:
@@ -35,9 +36,16 @@ class FolderState final : public ServedFolder {
   FolderFigures figures() const override;
 
   // pool.run() for a job that uses this object: it is not destroyed before the job has ended, also when nobody waits
-  // for the job any more.
+  // for the job any more. What a connection has more of than its share of the threads waits its turn on its loop, and
+  // answers connectionGoneError() if the connection ends before.
   template <typename Func>
-  auto run(Func&& job) {
+  auto run(ConnectionScope& scope, Func&& job) {
+    return inTurn(scope, scope.fileJobs,
+                  [this, job = std::forward<Func>(job)]() mutable { return runAtOnce(std::move(job)); });
+  }
+  // For what nobody can ask for much of.
+  template <typename Func>
+  auto runAtOnce(Func&& job) {
     return pool.run([hold = staging->hold(), job = std::forward<Func>(job)]() mutable { return job(); });
   }
 
@@ -57,6 +65,10 @@ class FolderState final : public ServedFolder {
   Staging* const staging;
   Trash* const trash;
   Committer* const committer;
+
+ private:
+  // For those who wait until something is applied, which nothing that others have to do may hold up.
+  BlockingPool appliedPool{{.threads = 1, .name = "capstan-applied"}};
 };
 
 }  // namespace capstan::server::files

@@ -40,9 +40,10 @@ bool sameContent(const struct stat& a, const struct stat& b) {
 
 }  // namespace
 
-Download::Download(FolderState& folder, std::shared_ptr<const OpenFile> openFile, schema::ByteSink::Client sink,
+Download::Download(FolderState& folder, ConnectionScope& scope, std::shared_ptr<const OpenFile> openFile, schema::ByteSink::Client sink,
                    uint64_t offset, uint64_t count)
     : folder(folder),
+      scope(scope),
       file(std::move(openFile)),
       sink(kj::mv(sink)),
       offset(offset),
@@ -55,7 +56,7 @@ kj::Promise<Result<Download::Sent>> Download::run() {
     return begin(*status);
   };
   auto sending = file->local ? kj::evalNow([&]() { return started(statusOf(*file)); })
-                             : folder.run([file = file]() { return statusOf(*file); }).then(kj::mv(started));
+                             : folder.run(scope, [file = file]() { return statusOf(*file); }).then(kj::mv(started));
   return sending.catch_([](kj::Exception&& exception) -> Result<Sent> {
     if (rpc::isDisconnected(exception)) kj::throwFatalException(kj::mv(exception));
     // Never sink.end() here: it would say that all was sent.
@@ -83,7 +84,7 @@ Download::Sending Download::next() {
 Download::Sending Download::skipHole() {
   return folder
       .run(
-          [file = file, position = position, end = end]() { return Result<Extent>(extentAt(file->fd, position, end)); })
+          scope, [file = file, position = position, end = end]() { return Result<Extent>(extentAt(file->fd, position, end)); })
       .then([this](Result<Extent> found) -> Sending {
         if (!found.ok()) return Result<Sent>(std::move(found.error()));
         dataEnd = found->dataEnd;
@@ -133,7 +134,7 @@ Download::Sending Download::sendFetched(size_t size, kj::Promise<Result<std::str
 }
 
 kj::Promise<Result<std::string>> Download::fetch(uint64_t place, size_t size) {
-  return folder.run([file = file, place, size]() { return readChunk(*file, place, size); });
+  return folder.run(scope, [file = file, place, size]() { return readChunk(*file, place, size); });
 }
 
 capnp::StreamingRequest<schema::ByteSink::WriteParams> Download::newWrite(size_t size) {
@@ -166,7 +167,7 @@ Download::Sending Download::finish() {
     return entry;
   };
   if (file->local) return finished(check());
-  return folder.run(kj::mv(check)).then(kj::mv(finished));
+  return folder.run(scope, kj::mv(check)).then(kj::mv(finished));
 }
 
 Download::Sending Download::endSink(Entry entry) {

@@ -17,8 +17,8 @@ namespace capstan::server::files {
 // time (two on file systems that the loop may not ask). The page cache is read straight into the messages.
 class Download {
  public:
-  // `count` as in the schema. `folder` must outlive it.
-  Download(FolderState& folder, std::shared_ptr<const OpenFile> file, schema::ByteSink::Client sink, uint64_t offset,
+  // `count` as in the schema. `folder` and `scope` must outlive it.
+  Download(FolderState& folder, ConnectionScope& scope, std::shared_ptr<const OpenFile> file, schema::ByteSink::Client sink, uint64_t offset,
            uint64_t count);
   KJ_DISALLOW_COPY(Download);
 
@@ -36,6 +36,7 @@ class Download {
   using Sending = kj::Promise<Result<Sent>>;
 
   FolderState& folder;
+  ConnectionScope& scope;
   const std::shared_ptr<const OpenFile> file;
   schema::ByteSink::Client sink;
   const uint64_t offset;

@@ -162,7 +162,7 @@ kj::Promise<Result<Entry>> UploadServer::store(Committer::Ticket ticket, Content
 
 kj::Promise<Result<UploadServer::Sealed>> UploadServer::seal() {
   return folder.run(
-      [content = content, target = target, view = view, client = slot.connection().client]() -> Result<Sealed> {
+      slot.connection(), [content = content, target = target, view = view, client = slot.connection().client]() -> Result<Sealed> {
         auto run = view->runOf(target.run, client);
         if (!run.ok()) return run.error();
         auto flushed = content->seal(target.attributes, view->disk());
@@ -173,7 +173,7 @@ kj::Promise<Result<UploadServer::Sealed>> UploadServer::seal() {
 
 kj::Promise<Status> UploadServer::discardContent() {
   return folder
-      .run([content = content]() {
+      .run(slot.connection(), [content = content]() {
         content->discard();
         return okStatus();
       })

@@ -32,16 +32,18 @@ std::unique_ptr<Root> rootAt(const Root& served, std::string_view top) {
 
 }  // namespace
 
-std::shared_ptr<const View> View::of(FolderState& folder, const Access& access) {
-  return std::make_shared<const View>(folder, access.lease->grant, access.top);
+std::shared_ptr<const View> View::of(FolderState& folder, Access& access) {
+  return std::make_shared<const View>(folder, access.lease->grant, access.top, &access.connection());
 }
 
 std::shared_ptr<const View> View::of(FolderState& folder, std::string_view top) {
   return std::make_shared<const View>(folder, Grant::newOwner(), top);
 }
 
-View::View(FolderState& folder, std::shared_ptr<const Grant> grantParam, std::string_view top)
+View::View(FolderState& folder, std::shared_ptr<const Grant> grantParam, std::string_view top,
+           ConnectionScope* connection)
     : folder(folder),
+      connection(connection),
       grant(std::move(grantParam)),
       scope{holderOf(*grant), std::string(top)},
       ownRoot(rootAt(*folder.root, top)),
@@ -102,7 +104,9 @@ kj::Promise<Results> View::submitAll(Committer::Ticket ticket, Mutations mutatio
   }
   // Shared with the job, which may go on when nobody waits any more.
   auto all = std::make_shared<Mutations>(std::move(mutations));
-  return folder.run([self = shared_from_this(), all]() { return self->prepareQuotas(*all); })
+  auto prepare = [self = shared_from_this(), all]() { return self->prepareQuotas(*all); };
+  auto prepared = connection == nullptr ? folder.runAtOnce(prepare) : folder.run(*connection, prepare);
+  return prepared
       .then([self = shared_from_this(), all, run = std::move(run),
              ticket = kj::mv(ticket)](Status status) mutable -> kj::Promise<Results> {
         if (!status.ok()) return Results(all->size(), status.error());

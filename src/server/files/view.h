@@ -26,10 +26,12 @@ struct ListRequest;  // listing.h
 // The folder must outlive it.
 class View final : public std::enable_shared_from_this<View> {
  public:
-  static std::shared_ptr<const View> of(FolderState& folder, const Access& access);
+  static std::shared_ptr<const View> of(FolderState& folder, Access& access);
   // The same tree for whoever holds no capability: the server itself.
   static std::shared_ptr<const View> of(FolderState& folder, std::string_view top);
-  View(FolderState& folder, std::shared_ptr<const Grant> grant, std::string_view top);
+  // `connection`: on whose account, and on whose loop, something is submitted; null: nothing is.
+  View(FolderState& folder, std::shared_ptr<const Grant> grant, std::string_view top,
+       ConnectionScope* connection = nullptr);
   KJ_DISALLOW_COPY(View);
 
   // The path of the tree from the served folder.
@@ -77,6 +79,7 @@ class View final : public std::enable_shared_from_this<View> {
 
  private:
   FolderState& folder;
+  ConnectionScope* const connection;  // there as long as somebody submits something; see the constructor
   const std::shared_ptr<const Grant> grant;
   const RunScope scope;
   const std::unique_ptr<Root> ownRoot;  // null: it is the served folder

@@ -142,7 +142,7 @@ kj::Promise<void> SubscriptionServer::tell() {
   auto changes = coalescing.take();
   if (changes.empty() && !overflow) return told(position);
   return folder
-      .run([&folder = folder, view = view, changes = std::move(changes)]() mutable {
+      .run(access->connection(), [&folder = folder, view = view, changes = std::move(changes)]() mutable {
         TreeLookup lookup(folder, *view);
         return Result<std::vector<FilledNotice>>(fillIn(std::move(changes), lookup));
       })

@@ -126,6 +126,11 @@ TEST_F(SharesTest, TellsWhereItListensAndByWhichCertificateItIsKnown) {
   EXPECT_EQ(contact.getAddresses()[0], kj::str("localhost:", port));
   EXPECT_EQ(contact.getAddresses()[1], ("unix:" + serving.base / "s.sock").c_str());
   EXPECT_THAT(std::string(contact.getCertificate().cStr()), HasSubstr("BEGIN CERTIFICATE"));
+  auto guest = serving.connect();
+  auto guests = serving.grantsOf(guest, serving.share(*owner, {}).token);
+  auto told = serving.wait(guests.contactRequest().send());
+  ASSERT_EQ(told.getAddresses().size(), 1u) << "where the socket is, is the owner's business";
+  EXPECT_EQ(told.getAddresses()[0], kj::str("localhost:", port));
 }
 
 TEST_F(SharesTest, RevokingEndsTheShareAndWhatWasMadeFromItAndNamesTheLabel) {

@@ -3,6 +3,7 @@
 #include <capstan/server/access/grants.h>
 
 #include <fcntl.h>
+#include <sys/file.h>
 
 #include <atomic>
 #include <filesystem>
@@ -51,6 +52,17 @@ class GrantsTest : public testing::Test {
     auto made = grants.make(parent, terms);
     KJ_REQUIRE(made.ok(), made.error().message.c_str());
     return *made;
+  }
+  struct Revoked {
+    std::vector<std::shared_ptr<Grant>> grants;
+    uint32_t live;
+    Status stored;
+  };
+  // As a server does it.
+  static Result<Revoked> revoke(Grants& grants, const Grant& top, const std::string& id) {
+    auto ended = grants.end(top, id);
+    if (!ended.ok()) return ended.error();
+    return Revoked{std::move(ended->grants), ended->live, grants.storeEnd(id)};
   }
   static std::vector<std::string> labels(const Grants& grants, const Grant& top) {
     std::vector<std::string> labels;
@@ -111,7 +123,7 @@ TEST_F(GrantsTest, TheTokenIsNowhereOnTheDisk) {
   auto grants = open();
   auto made = make(*grants, grants->owner(), "x", 2);
   EXPECT_TRUE(grants->use(*made.grant).ok());
-  ASSERT_TRUE(grants->revoke(*grants->owner(), made.grant->id).ok());
+  ASSERT_TRUE(revoke(*grants, *grants->owner(), made.grant->id).ok());
   std::string base64(64, '\0');
   base64.resize(size_t(EVP_EncodeBlock(reinterpret_cast<unsigned char*>(base64.data()),
                                        reinterpret_cast<const unsigned char*>(made.token.data()), TOKEN_BYTES)));
@@ -146,13 +158,14 @@ TEST_F(GrantsTest, ARevokedShareEndsAllThatWereMadeFromItAlsoAfterARestart) {
     child = make(*grants, first.grant, "child");
     grandchild = make(*grants, child.grant, "grandchild");
     beside = make(*grants, grants->owner(), "beside");
-    auto ended = grants->revoke(*grants->owner(), first.grant->id);
+    auto ended = revoke(*grants, *grants->owner(), first.grant->id);
     ASSERT_TRUE(ended.ok());
     EXPECT_TRUE(ended->stored.ok());
-    EXPECT_EQ(ended->grants.size(), 3u);
-    auto again = grants->revoke(*grants->owner(), first.grant->id);
+    EXPECT_EQ(ended->live, 3u);
+    auto again = revoke(*grants, *grants->owner(), first.grant->id);
     ASSERT_TRUE(again.ok());
-    EXPECT_TRUE(again->grants.empty());
+    EXPECT_EQ(again->live, 0u);
+    EXPECT_EQ(again->grants.size(), 3u) << "whoever ended them first may not have cut them yet";
     EXPECT_EQ(endOf(*grandchild.grant), ErrorCode::REVOKED);
     EXPECT_THAT(grandchild.grant->ended()->message, HasSubstr("grandchild"));
     EXPECT_EQ(codeOf(grants->use(*child.grant)), ErrorCode::REVOKED);
@@ -173,15 +186,15 @@ TEST_F(GrantsTest, AGrantRevokesItselfAndWhatWasMadeFromItAndNoOther) {
   auto child = make(*grants, first.grant);
   auto beside = make(*grants, grants->owner());
   for (auto& id : {grants->owner()->id, beside.grant->id, first.grant->id, std::string("no-such-id")}) {
-    auto refused = grants->revoke(*child.grant, id);
+    auto refused = revoke(*grants, *child.grant, id);
     ASSERT_FALSE(refused.ok());
     EXPECT_EQ(refused.error().code, ErrorCode::NOT_FOUND);
   }
-  auto owners = grants->revoke(*grants->owner(), OWNER_GRANT);
+  auto owners = revoke(*grants, *grants->owner(), OWNER_GRANT);
   ASSERT_FALSE(owners.ok());
   EXPECT_EQ(owners.error().code, ErrorCode::INVALID_ARGUMENT);
   EXPECT_EQ(endOf(*first.grant), ErrorCode::UNSET);
-  EXPECT_EQ(grants->revoke(*child.grant, child.grant->id)->grants.size(), 1u);
+  EXPECT_EQ(revoke(*grants, *child.grant, child.grant->id)->grants.size(), 1u);
   EXPECT_EQ(endOf(*child.grant), ErrorCode::REVOKED);
 }
 
@@ -206,7 +219,7 @@ TEST_F(GrantsTest, AnotherServerOfTheFolderSeesWhatWasMadeAndRevoked) {
   auto same = there->match(child.token);
   ASSERT_NE(same, nullptr);
   EXPECT_EQ(endOf(*same), ErrorCode::UNSET);
-  ASSERT_TRUE(here->revoke(*here->owner(), made.grant->id).ok());
+  ASSERT_TRUE(revoke(*here, *here->owner(), made.grant->id).ok());
   auto ended = there->refresh();
   EXPECT_EQ(ended.size(), 2u);
   EXPECT_EQ(endOf(*same), ErrorCode::REVOKED);
@@ -218,7 +231,7 @@ TEST_F(GrantsTest, NothingIsMadeFromWhatAnotherServerRevokedAMomentAgo) {
   auto made = make(*here, here->owner());
   there->refresh();
   auto same = there->match(made.token);
-  ASSERT_TRUE(here->revoke(*here->owner(), made.grant->id).ok());
+  ASSERT_TRUE(revoke(*here, *here->owner(), made.grant->id).ok());
   auto child = there->make(same, ShareTerms());
   ASSERT_FALSE(child.ok());
   EXPECT_EQ(child.error().code, ErrorCode::REVOKED);
@@ -296,7 +309,7 @@ TEST_F(GrantsTest, EndedSharesAreListedForThirtyDaysAndThenRemoved) {
   auto recent = make(*grants, grants->owner(), "recent");
   make(*grants, grants->owner(), "live");
   int64_t now = recent.grant->made;
-  for (auto* made : {&old, &recent}) ASSERT_TRUE(grants->revoke(*grants->owner(), made->grant->id).ok());
+  for (auto* made : {&old, &recent}) ASSERT_TRUE(revoke(*grants, *grants->owner(), made->grant->id).ok());
   grants->tidy();
   EXPECT_EQ(grants->list(*grants->owner()).size(), 4u);
   change(*old.grant, [&](ShareFile& file) { file.revoked = now - int64_t(ENDED_SHARE_TIME) - 60'000'000'000; });
@@ -356,7 +369,7 @@ TEST_F(GrantsTest, NoMoreSharesThanTheLimitAreLiveUnderOneGrant) {
     ASSERT_FALSE(refused.ok());
     EXPECT_EQ(refused.error().code, ErrorCode::LIMIT);
   }
-  ASSERT_TRUE(grants->revoke(*grants->owner(), third.grant->id).ok());
+  ASSERT_TRUE(revoke(*grants, *grants->owner(), third.grant->id).ok());
   EXPECT_TRUE(grants->make(first.grant, ShareTerms()).ok());
 }
 
@@ -364,15 +377,109 @@ TEST_F(GrantsTest, RevokedIsRevokedAlsoIfTheDiskDoesNotSayIt) {
   auto grants = open();
   auto made = make(*grants, grants->owner());
   temp.makeFolder("shares/" + made.grant->id + ".new/x");
-  auto ended = grants->revoke(*grants->owner(), made.grant->id);
+  auto ended = revoke(*grants, *grants->owner(), made.grant->id);
   ASSERT_TRUE(ended.ok());
   EXPECT_FALSE(ended->stored.ok());
   EXPECT_EQ(ended->grants.size(), 1u);
   EXPECT_EQ(endOf(*made.grant), ErrorCode::REVOKED);
   std::filesystem::remove_all(temp / ("shares/" + made.grant->id + ".new"));
-  auto again = grants->revoke(*grants->owner(), made.grant->id);
+  auto again = revoke(*grants, *grants->owner(), made.grant->id);
   EXPECT_TRUE(again->stored.ok());
   EXPECT_EQ(endOf(*open()->match(made.token)), ErrorCode::REVOKED);
+}
+
+TEST_F(GrantsTest, WhatAnotherServerRevokedIsToldByRefreshAlsoIfItWasNoticedBefore) {
+  auto here = open(), there = open();
+  auto first = make(*here, here->owner()), second = make(*here, here->owner());
+  auto counted = make(*here, here->owner(), "counted", 5);
+  there->refresh();
+  ASSERT_TRUE(revoke(*here, *here->owner(), first.grant->id).ok());
+  make(*there, there->owner());
+  EXPECT_EQ(endOf(*there->match(first.token)), ErrorCode::REVOKED) << "noticed by making another";
+  auto told = there->refresh();
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0], there->match(first.token));
+  ASSERT_TRUE(revoke(*here, *here->owner(), second.grant->id).ok());
+  ASSERT_TRUE(there->use(*there->match(counted.token)).ok());
+  told = there->refresh();
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0], there->match(second.token));
+  EXPECT_TRUE(there->refresh().empty()) << "told once";
+}
+
+TEST_F(GrantsTest, LoginsWithWhatWasMadeFromALimitedShareAreItsUsesToo) {
+  auto grants = open();
+  auto limited = make(*grants, grants->owner(), "limited", 3);
+  auto child = make(*grants, limited.grant, "child"), grandchild = make(*grants, child.grant, "grandchild", 10);
+  EXPECT_TRUE(grants->mustCount(*child.grant));
+  EXPECT_TRUE(grants->use(*child.grant).ok());
+  EXPECT_TRUE(grants->use(*grandchild.grant).ok());
+  EXPECT_TRUE(grants->use(*limited.grant).ok());
+  EXPECT_EQ(grants->infoOf(*limited.grant).used, 3u);
+  EXPECT_EQ(grants->infoOf(*child.grant).used, 1u);
+  EXPECT_EQ(grants->infoOf(*grandchild.grant).used, 1u);
+  for (auto* each : {&limited, &child, &grandchild}) {
+    Status used = grants->use(*each->grant);
+    ASSERT_FALSE(used.ok());
+    EXPECT_EQ(used.error().code, ErrorCode::EXPIRED);
+    EXPECT_THAT(used.error().message, HasSubstr("\"limited\""));
+    EXPECT_TRUE(grants->infoOf(*each->grant).isUsedUp);
+  }
+  auto later = open();
+  EXPECT_EQ(codeOf(later->use(*later->match(grandchild.token))), ErrorCode::EXPIRED);
+  EXPECT_EQ(later->infoOf(*later->match(grandchild.token)).used, 1u);
+}
+
+TEST_F(GrantsTest, AServerThatKeepsTheSharesLockedHangsNoOther) {
+  auto grants = open();
+  auto made = make(*grants, grants->owner(), "", 2), usedUp = make(*grants, grants->owner(), "", 1);
+  ASSERT_TRUE(grants->use(*usedUp.grant).ok());
+  kj::AutoCloseFd stopped(::open((temp / "shares/lock").c_str(), O_RDWR | O_CLOEXEC));
+  ASSERT_EQ(flock(stopped, LOCK_EX), 0);
+  EXPECT_EQ(codeOf(grants->use(*usedUp.grant)), ErrorCode::EXPIRED) << "known without the disk";
+  EXPECT_EQ(codeOf(grants->use(*made.grant)), ErrorCode::OVERLOADED);
+  auto another = grants->make(grants->owner(), ShareTerms());
+  ASSERT_FALSE(another.ok());
+  EXPECT_EQ(another.error().code, ErrorCode::OVERLOADED);
+  auto ended = revoke(*grants, *grants->owner(), made.grant->id);
+  ASSERT_TRUE(ended.ok());
+  EXPECT_EQ(codeOf(ended->stored), ErrorCode::OVERLOADED);
+  EXPECT_EQ(endOf(*made.grant), ErrorCode::REVOKED);
+  ASSERT_EQ(flock(stopped, LOCK_UN), 0);
+  grants->refresh();
+  EXPECT_EQ(endOf(*open()->match(made.token)), ErrorCode::REVOKED) << "stored as soon as that could be";
+}
+
+TEST_F(GrantsTest, SharesThatEndAtOnceAreForgottenTheOldestFirst) {
+  constexpr uint32_t LIMIT = 3;
+  auto here = open(LIMIT), there = open(LIMIT);
+  auto guests = make(*here, here->owner(), "guests");
+  there->refresh();
+  for (int i = 0; i < 10; ++i) {
+    make(*here, guests.grant, std::to_string(i), 0, 1 + i);
+    there->refresh();
+  }
+  EXPECT_THAT(labels(*here, *guests.grant), testing::UnorderedElementsAre("5", "6", "7", "8", "9"));
+  EXPECT_EQ(there->list(*there->owner()).size(), 2 * LIMIT) << "another server forgets them too";
+  EXPECT_EQ(endOf(*guests.grant), ErrorCode::UNSET);
+  size_t files = 0;
+  for (auto& entry : std::filesystem::directory_iterator(temp / "shares")) files += entry.path().filename() != "lock";
+  EXPECT_EQ(files, 2 * LIMIT);
+}
+
+TEST_F(GrantsTest, AMissingFileEndsAShareOnlyWhenNobodyWrites) {
+  auto grants = open();
+  auto made = make(*grants, grants->owner());
+  grants->refresh();
+  kj::AutoCloseFd writer(::open((temp / "shares/lock").c_str(), O_RDWR | O_CLOEXEC));
+  ASSERT_EQ(flock(writer, LOCK_EX), 0);
+  std::filesystem::rename(temp / fileOf(*made.grant), temp / "aside");
+  EXPECT_TRUE(grants->refresh().empty());
+  EXPECT_EQ(endOf(*made.grant), ErrorCode::UNSET);
+  std::filesystem::rename(temp / "aside", temp / fileOf(*made.grant));
+  ASSERT_EQ(flock(writer, LOCK_UN), 0);
+  EXPECT_TRUE(grants->refresh().empty());
+  EXPECT_EQ(endOf(*made.grant), ErrorCode::UNSET);
 }
 
 }  // namespace
