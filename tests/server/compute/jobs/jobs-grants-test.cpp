@@ -157,6 +157,27 @@ TEST_F(GrantedJobs, FailByThemselvesWhenTheGrantsTimeIsOver) {
   for (auto& job : jobs) expectFailure(job, ErrorCode::EXPIRED, "brief");
 }
 
+TEST_F(GrantedJobs, LeaveNothingBehindWhenTheirGrantEndsBeforeTheyStoreWhatTheyHave) {
+  auto ended = share("ended");
+  auto staged = [&]() {
+    std::filesystem::recursive_directory_iterator all(temp / ".capstan/staging");
+    return std::distance(std::filesystem::begin(all), std::filesystem::end(all));
+  };
+  house.wait(submitOutput(*ended, 1000));
+  ASSERT_TRUE(std::filesystem::remove(temp / "out"));
+  auto before = staged();
+  closeGate();
+  auto job = submitOutput(*ended, 1000);
+  house.turnUntil([&]() { return house.status(job).state == JobState::RUNNING; });
+  revoke(*ended);  // and nobody tells the jobs
+  openGate();
+  expectFailure(job, ErrorCode::REVOKED, "ended");
+  EXPECT_FALSE(std::filesystem::exists(temp / "out"));
+  EXPECT_EQ(staged(), before);
+  house.turnUntil([&]() { return house.spoolNames().empty(); });
+  EXPECT_EQ(metering.server().used(Resource::STAGED_BYTES), 0u);
+}
+
 TEST_F(GrantedJobs, OfAGrantThatNobodyKnowsFail) {
   log::setLevel(log::Level::ERROR);
   auto record = house.trySubmit(addTask({1, 2}), {}, "nosuchid");
