@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include <capstan/storage/trash-journal.h>
@@ -72,6 +73,8 @@ class TrashImpl final : public Trash {
   // protected by mutex
   std::mutex mutex;
   std::condition_variable wakeUp;
+  std::condition_variable opened;
+  std::set<std::string> opening;  // ids of runs that are being opened, which may have to wait for their locks
   std::map<std::string, std::weak_ptr<RunFolder>> active;  // by id
   std::map<std::string, Known> known;                      // by name
   bool ending = false;

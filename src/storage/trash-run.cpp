@@ -60,20 +60,31 @@ Status RunFolder::lock() {
 Status RunFolder::takeUp() {
   folder = kj::AutoCloseFd(openat(trash, name.c_str(), OPEN_FOLDER));
   if (folder.get() < 0) return errno == ENOENT ? okStatus() : Status(failed("cannot open the trash"));
+  // Before anything of it is locked or changed.
+  kj::AutoCloseFd there(openat(folder, JOURNAL_FILE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (there.get() >= 0) {
+    auto journal = readJournal(there);
+    if (!journal.ok()) return journal.error();
+    if (isOthers(*journal)) return noSuchRun(name);
+  }
   Status made = make();
   if (!made.ok()) return made;
   auto known = readJournal(journal);
   if (!known.ok()) return known.error();
+  if (isOthers(*known)) return noSuchRun(name);
   // What a crash tore off would hide all that came after it.
   if (ftruncate(journal, off_t(known->bytes)) < 0) return failed("cannot open a journal of the trash");
   settleIntents(root, staging, trash, files, journal);
   hadGaps = storage::hasGaps(journal);
   known = readJournal(journal);
   if (!known.ok()) return known.error();
-  bool isOthers = !known->records.empty() && !options.scope.mayAddTo(scopeOf(known->records));
-  if (isOthers) return noSuchRun(name);
+  if (isOthers(*known)) return noSuchRun(name);
   for (auto& record : known->records) nextNumber = std::max(nextNumber, record.number + 1);
   return okStatus();
+}
+
+bool RunFolder::isOthers(const Journal& known) const {
+  return !known.records.empty() && !options.scope.mayAddTo(scopeOf(known.records));
 }
 
 Status RunFolder::make() {

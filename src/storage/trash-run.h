@@ -44,7 +44,9 @@ class RunFolder final : public Run {
  private:
   RunFolder(const Root& root, Staging& staging, int trash, Options options);
   Status takeUp();  // what is there
-  Status make();    // what is not
+  // Begun by somebody else, or elsewhere.
+  bool isOthers(const Journal& known) const;
+  Status make();  // what is not
   // False: the folder was swept away before it was locked.
   Result<bool> tryToMake();
   Status lock();

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <map>
 #include <set>
 
 #include <capstan/base/digest.h>
@@ -67,6 +68,28 @@ bool canExchange(Staging& staging) {
   bool can = renameat2(staging.fd(), a.c_str(), staging.fd(), b.c_str(), RENAME_EXCHANGE) == 0;
   for (auto& name : {a, b}) unlinkat(staging.fd(), name.c_str(), 0);
   return can;
+}
+
+// Whose a run is: the owner's (empty), or the share's that the owner has made, with all that were made from it.
+std::string_view shareOf(const RunInfo& info) {
+  std::string_view holder = info.scope.holder;
+  return holder.substr(0, holder.find('/'));
+}
+
+// Which one is dropped first when there are too many: the oldest of the share that keeps most, so that nobody pushes
+// the owner's out, or another share's; the owner's oldest only when no share's are left. `runs`: the latest first.
+size_t leastWorthKeeping(const std::vector<RunInfo>& runs) {
+  std::map<std::string_view, uint64_t> bytes;
+  for (auto& info : runs) {
+    if (info.bytes > 0 && !shareOf(info).empty()) bytes[shareOf(info)] += info.bytes;
+  }
+  auto less = [](const auto& a, const auto& b) { return a.second < b.second; };
+  auto most = std::max_element(bytes.begin(), bytes.end(), less);
+  std::string_view share = most == bytes.end() ? std::string_view() : most->first;
+  for (size_t i = runs.size(); i-- > 0;) {
+    if (shareOf(runs[i]) == share) return i;
+  }
+  return runs.size() - 1;
 }
 
 void count(RunInfo& info, const RunRecord& record) {
@@ -169,7 +192,8 @@ bool RunScope::mayAddTo(const RunScope& run) const { return run.holder == holder
 Result<std::shared_ptr<Run>> TrashImpl::begin(std::string id, std::string label, std::string client, RunScope scope) {
   if (id.empty()) id = randomBytes(RUN_ID_BYTES);
   if (id.size() != RUN_ID_BYTES) return Error{ErrorCode::INVALID_ARGUMENT, "the id of a run has 16 bytes", {}};
-  std::lock_guard lock(mutex);
+  std::unique_lock lock(mutex);
+  opened.wait(lock, [&] { return opening.count(id) == 0; });
   std::erase_if(active, [](const auto& item) { return item.second.expired(); });
   if (auto run = active[id].lock()) {
     if (!scope.mayAddTo(run->scope())) return noSuchRun(toHex(id));
@@ -177,7 +201,12 @@ Result<std::shared_ptr<Run>> TrashImpl::begin(std::string id, std::string label,
   }
   auto ended = [this]() { sweepSoon(); };
   RunFolder::Options options{id, std::move(label), std::move(client), std::move(scope), exchanges, ended};
+  opening.insert(id);
+  lock.unlock();
   auto run = RunFolder::open(root, staging, trash, std::move(options));
+  lock.lock();
+  opening.erase(id);
+  opened.notify_all();
   if (!run.ok()) return run.error();
   active[id] = *run;
   return std::shared_ptr<Run>(std::move(*run));
@@ -280,12 +309,17 @@ void TrashImpl::sweep() {
   struct statvfs disk;
   uint64_t room = UINT64_MAX;
   if (fstatvfs(trash, &disk) == 0) room = uint64_t(double(disk.f_blocks) * double(disk.f_frsize) * limits.share);
+  int64_t now = nowNanoseconds();
+  std::erase_if(*all, [&](const RunInfo& info) {
+    bool isOld = now > info.ended && uint64_t(now - info.ended) > limits.time;
+    return isOld && drop(toHex(info.id));
+  });
   uint64_t total = 0;
   for (auto& info : *all) total += info.bytes;
-  int64_t now = nowNanoseconds();
-  for (auto info = all->rbegin(); info != all->rend(); ++info) {  // the oldest first
-    bool isOld = now > info->ended && uint64_t(now - info->ended) > limits.time;
-    if ((isOld || total > room) && drop(toHex(info->id))) total -= info->bytes;
+  while (total > room && !all->empty()) {
+    auto info = all->begin() + ptrdiff_t(leastWorthKeeping(*all));
+    if (drop(toHex(info->id))) total -= info->bytes;
+    all->erase(info);
   }
   held = total;
 }

@@ -2,13 +2,16 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <map>
 
 #include <kj/async.h>
 
+#include <capstan/base/text.h>
 #include <capstan/storage/committer.h>
 #include <capstan/storage/mutation.h>
 #include <capstan/storage/mutations.h>
@@ -264,6 +267,43 @@ TEST_F(TrashTest, DeletesWhatIsTooOldOrTooMuch) {
   expectAllWell(carryOut(small, list(makeRemove("b", false, {})), small.trash->begin(id, "", "").value()));
   small.trash->sweep();
   EXPECT_THAT(small.trash->runs().value(), IsEmpty());
+}
+
+TEST_F(TrashTest, DropsRunsOfTheShareThatKeepsMostBeforeThoseOfTheOwner) {
+  for (auto name : {"owners", "a1", "a2", "b"}) temp.write(name, std::string(200'000, 'x'));
+  struct statvfs status;
+  ASSERT_EQ(statvfs(temp.path().c_str(), &status), 0);
+  double bytes = double(status.f_blocks) * double(status.f_frsize);
+  Opened tree(temp.path(), disk, {UINT64_MAX, 700'000 / bytes});
+  syncfs(tree.root->fd());  // so that their blocks are counted
+  auto removeUnder = [&](const std::string& name, std::string holder) {
+    auto run = tree.trash->begin({}, name, "", {std::move(holder), {}}).value();
+    expectAllWell(carryOut(tree, list(makeRemove(name, false, {})), std::move(run)));
+  };
+  removeUnder("owners", "");
+  removeUnder("a1", "a");
+  removeUnder("b", "b");
+  removeUnder("a2", "a/inner");
+  tree.trash->sweep();
+  std::vector<std::string> left;
+  for (auto& info : tree.trash->runs().value()) left.push_back(info.label);
+  EXPECT_THAT(left, ElementsAre("a2", "b", "owners"));
+}
+
+TEST_F(TrashTest, ChangesNothingInARunOfSomebodyElse) {
+  temp.write("a", "old");
+  std::string journal = temp / (".capstan/trash/" + toHex(id) + "/" + JOURNAL_FILE);
+  {
+    Opened tree(temp.path(), disk);
+    expectAllWell(carryOut(tree, list(makeRemove("a", false, {})), tree.trash->begin(id, "", "").value()));
+  }
+  Opened tree(temp.path(), disk);
+  std::ofstream(journal, std::ios::app) << "torn";
+  auto size = std::filesystem::file_size(journal);
+  EXPECT_EQ(tree.trash->begin(id, "", "", {"stranger", {}}).error().code, ErrorCode::NOT_FOUND);
+  EXPECT_EQ(std::filesystem::file_size(journal), size);
+  EXPECT_TRUE(tree.trash->begin(id, "", "").ok());
+  EXPECT_LT(std::filesystem::file_size(journal), size) << "its own is put right";
 }
 
 TEST_F(TrashTest, LeavesARunAloneAsLongAsItGoesOn) {
