@@ -186,6 +186,7 @@ Result<bool> TreeCopy::finishFile() {
     mode = options.attributes.mode.value_or(mode);
     if (options.attributes.mtime) times[1] = toTimespec(*options.attributes.mtime);
   }
+  mode = options.modes.of(mode, false);
   int to = file->to();
   if (fchmod(to, mode) < 0 || futimens(to, times) < 0) return failed(options.from);
   // One that its owner may not read could not be opened again.
@@ -259,7 +260,7 @@ Status TreeCopy::finishFolder() {
   kj::AutoCloseFd fd = openBelow(target, folder.path);
   timespec times[2];
   keepTimes(folder.status, times);
-  mode_t mode = folder.status.st_mode & PERMISSIONS;
+  mode_t mode = options.modes.of(folder.status.st_mode & PERMISSIONS, true);
   // Without the right to write into it, the top could not be renamed; CopyPlacement takes it back.
   if (unfinished == 0) mode |= 0700;
   if (fd.get() < 0 || fchmod(fd, mode) < 0 || futimens(fd, times) < 0) return failed(options.from);
@@ -312,7 +313,7 @@ class CopyPlacement final : public Mutation {
 
  private:
   void restoreMode(Round& round, const Root::Place& place) const {
-    mode_t mode = copy->top.st_mode & PERMISSIONS;
+    mode_t mode = copy->options.modes.of(copy->top.st_mode & PERMISSIONS, true);
     if ((mode & 0700) == 0700) return;
     kj::AutoCloseFd fd(openat(place.folder, place.name.c_str(), OPEN_FOLDER));
     if (fd.get() >= 0 && fchmod(fd, mode) == 0) round.touch(kj::mv(fd));

@@ -20,6 +20,7 @@ struct CopyOptions {
   bool makeParents = false;
   Attributes attributes = {};      // of the copy of a file or symlink, where it is not to have the source's
   bool noFolders = false;          // a folder is isDirectory
+  ModeMask modes = {};             // of what comes with the source too
   uint64_t maxBytes = UINT64_MAX;  // of a file: a larger one is a `conflict`, it was smaller when this was decided
   bool flushLater = false;  // a small file is not made durable by itself: whoever places it flushes many together
 };

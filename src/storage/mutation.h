@@ -10,6 +10,7 @@
 #include <capstan/base/error.h>
 #include <capstan/storage/committer.h>
 #include <capstan/storage/disk.h>
+#include <capstan/storage/modes.h>
 #include <capstan/storage/root.h>
 #include <capstan/storage/staging.h>
 
@@ -23,6 +24,8 @@ class Round {
   Disk& disk;
   // What takes in what is displaced, instead of its being deleted; null: nothing does. Another one for each mutation.
   Run* run = nullptr;
+  // What whoever asked may set.
+  ModeMask modes;
 
   // The folder (or file) that the descriptor stands for was changed: it is flushed before the mutation is answered.
   virtual void touch(kj::AutoCloseFd fd) = 0;

@@ -56,7 +56,8 @@ class MakeDirectory final : public Mutation {
       return error;
     }
     kj::AutoCloseFd made(openat(place->folder, place->name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (attributes.mode && (made.get() < 0 || fchmod(made, *attributes.mode) < 0)) return undo(*place);
+    if (attributes.mode && (made.get() < 0 || fchmod(made, round.modes.of(*attributes.mode, true)) < 0))
+      return undo(*place);
     if (attributes.mtime && (made.get() < 0 || setTime(made, *attributes.mtime) < 0)) return undo(*place);
     auto entry = entryAt(place->folder, place->name, path);
     round.applied({Kind::CREATED, path, {}, entry.ok() ? entry->version : Version()});
@@ -176,7 +177,7 @@ class SetMetadata final : public Mutation {
     struct stat before = status;
     // Opened before the mode may forbid it.
     kj::Maybe<kj::AutoCloseFd> flushable = openForFlush(round, status);
-    if (attributes.mode && setMode(*fd, *attributes.mode) < 0) return failed();
+    if (attributes.mode && setMode(*fd, round.modes.of(*attributes.mode, S_ISDIR(status.st_mode))) < 0) return failed();
     if (attributes.mtime && setTime(*fd, *attributes.mtime) < 0) {
       Error error = failed();
       if (attributes.mode) setMode(*fd, before.st_mode & PERMISSIONS);

@@ -53,7 +53,8 @@ class FilePlacement final : public Mutation {
     if (!found.ok()) return found.error();
     Status allowed = check(*found);
     if (!allowed.ok()) return allowed.error();
-    if (*found ? keepModeOf(**found) : forgetKeptMode()) {
+    bool changed = *found ? keepModeOf(**found) : forgetKeptMode();
+    if (restrictMode(round.modes) || changed) {
       Status flushed = flushContent(round);
       if (!flushed.ok()) return flushed.error();
     }
@@ -83,14 +84,27 @@ class FilePlacement final : public Mutation {
   // True if the staged file got another mode by it, which is not flushed yet.
   bool keepModeOf(const struct stat& target) {
     if (options.attributes.mode || !S_ISREG(target.st_mode)) return false;
+    mode_t kept = target.st_mode & PERMISSIONS & ~SET_ID_BITS;  // which write(2) takes away too
     struct stat staged;
     const char* name = file->name().c_str();
     if (fstatat(file->folder(), name, &staged, AT_SYMLINK_NOFOLLOW) < 0) return false;
-    if ((staged.st_mode & PERMISSIONS) == (target.st_mode & PERMISSIONS)) return false;
+    if ((staged.st_mode & PERMISSIONS) == kept) return false;
     // A file that cannot be opened any more could not be flushed.
-    if (file->fd() < 0 && (target.st_mode & 0400) == 0) return false;
+    if (file->fd() < 0 && (kept & 0400) == 0) return false;
     if (!ownMode) ownMode = staged.st_mode & PERMISSIONS;
-    fchmodat(file->folder(), name, target.st_mode & PERMISSIONS, 0);
+    fchmodat(file->folder(), name, kept, 0);
+    options.flushed = false;
+    return true;
+  }
+
+  // As above: what whoever asked may not set. It was staged with what they asked for.
+  bool restrictMode(const ModeMask& modes) {
+    struct stat staged;
+    const char* name = file->name().c_str();
+    if (fstatat(file->folder(), name, &staged, AT_SYMLINK_NOFOLLOW) < 0) return false;
+    mode_t mode = staged.st_mode & PERMISSIONS, allowed = modes.of(mode, false);
+    if (mode == allowed) return false;
+    fchmodat(file->folder(), name, allowed, 0);
     options.flushed = false;
     return true;
   }

@@ -285,7 +285,33 @@ std::string Staging::resumeNameOf(std::string_view grantId, std::string_view pat
     hasher.update(std::to_string(part.size()) + ":");
     hasher.update(part);
   }
-  return toHex(hasher.digest());
+  return std::string(grantId) + "-" + toHex(hasher.digest());
+}
+
+std::string_view Staging::grantOfResumeName(std::string_view name) {
+  size_t end = name.rfind('-');
+  return end == std::string_view::npos ? std::string_view() : name.substr(0, end);
+}
+
+std::vector<Staging::Resumable> Staging::resumables() {
+  std::vector<Resumable> found;
+  for (std::string& name : namesIn(impl->resume)) {
+    struct stat status;
+    if (fstatat(impl->resume, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) continue;
+    found.push_back({std::move(name), uint64_t(status.st_blocks) * 512, false});
+  }
+  std::lock_guard guard(impl->resumeMutex);
+  for (Resumable& each : found) {
+    auto open = impl->resumables.find(each.name);
+    each.isOpen = open != impl->resumables.end() && !open->second.expired();
+  }
+  return found;
+}
+
+void Staging::forget(const std::string& name) {
+  std::lock_guard guard(impl->resumeMutex);
+  kj::AutoCloseFd fd(openResumable(impl->resume, name, O_NONBLOCK));
+  if (fd.get() >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) unlinkat(impl->resume, name.c_str(), 0);
 }
 
 Result<std::shared_ptr<StagedFile>> Staging::resume(const std::string& name) {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <kj/io.h>
 
@@ -55,6 +56,18 @@ class Staging {
   // another server process has open, is `overloaded`. Blocks.
   Result<std::shared_ptr<StagedFile>> resume(const std::string& name);
   static std::string resumeNameOf(std::string_view grantId, std::string_view path, std::string_view key);
+  // The grant's id back; empty for a name of another kind.
+  static std::string_view grantOfResumeName(std::string_view name);
+
+  // What there is to be resumed. Blocks.
+  struct Resumable {
+    std::string name;
+    uint64_t bytes = 0;   // on the disk
+    bool isOpen = false;  // in this process
+  };
+  std::vector<Resumable> resumables();
+  // Deletes one, unless it is open here or at another server. Blocks.
+  void forget(const std::string& name);
 
   // Moves what is at `name` in `folder` (a file, or a folder with all that is in it) out of sight, to be deleted soon:
   // in one step, and not durable before the folder is flushed. 0, or -1 and errno.

@@ -24,6 +24,7 @@ bool isFinal(const Error& error) {
 }  // namespace
 
 void BatchCopies::add(size_t operation, CopyOptions options) {
+  options.modes = view->modes();
   jobs.push_back({operation, std::move(options), nullptr});
 }
 

@@ -10,6 +10,7 @@
 #include <capstan/rpc/compat.h>
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
+#include <capstan/server/files/leftovers.h>
 #include <capstan/server/files/upload.h>
 #include <capstan/storage/copy-tree.h>
 #include <capstan/storage/mutation.h>
@@ -101,11 +102,16 @@ Status checkQuota(const View& view, const UploadTarget& target, uint64_t size) {
 // What create() does on the pool.
 struct Creation {
   UploadTarget target;
-  std::string resumeName;  // empty: not resumable
   std::optional<uint64_t> expectedSize;
+  std::shared_ptr<const Grant> grant;
+  Meters meters;
+  std::shared_ptr<Grants> grants;
   bool mayCheck = true;  // no mutation of the connection is on its way that could change the answer
 
-  Result<std::shared_ptr<StagedContent>> begin(const View& view) const {
+  Result<std::shared_ptr<StagedContent>> begin(FolderState& folder, const View& view) const {
+    const std::string& resumeName = target.resumeName;
+    Status counted = folder.leftovers->prepare(*grant, meters, grants.get(), resumeName);
+    if (!counted.ok()) return counted.error();
     const Root& root = view.root();
     Staging& staging = view.staging();
     Status status = mayCheck ? checkEarly(root, target) : validatePath(target.path);
@@ -212,15 +218,18 @@ kj::Promise<void> FileStoreServer::create(CreateContext context) {
   }
   auto slot = Slot::take(kj::addRef(*access), Resource::UPLOADS, "cannot begin the upload of", target->path);
   if (!slot.ok()) return refuse(slot.error());
-  Creation creation{*target, {}, {}, !view->hasPending(*scope)};
+  auto& lease = *access->lease;
   if (options.getResumeKey().size() > 0) {
-    creation.resumeName = Staging::resumeNameOf(access->grant().id, joinPath(view->top(), target->path),
-                                                rpc::asView(options.getResumeKey()));
+    target->resumeName = Staging::resumeNameOf(access->grant().id, joinPath(view->top(), target->path),
+                                               rpc::asView(options.getResumeKey()));
   }
+  Creation creation{*target, {}, lease.grant, lease.meters, scope->grants, !view->hasPending(*scope)};
   if (options.getExpectedSize().isKnown()) creation.expectedSize = options.getExpectedSize().getKnown();
   context.releaseParams();
 
-  return folder.run(*scope, [creation = std::move(creation), view = view]() { return creation.begin(*view); })
+  return folder
+      .run(*scope, [&folder = folder, creation = std::move(creation),
+                    view = view]() { return creation.begin(folder, *view); })
       .then([&folder = folder, scope = kj::addRef(*scope)](Content content) mutable {
         auto& connection = *scope;
         return takeUp(folder, connection, kj::mv(content)).attach(kj::mv(scope));
@@ -229,6 +238,7 @@ kj::Promise<void> FileStoreServer::create(CreateContext context) {
              slot = std::move(*slot)](Content content) mutable {
         if (!content.ok()) return answerError(context, content.error());
         auto staged = slot.none(Resource::STAGED_BYTES);
+        if (!target.resumeName.empty()) folder.leftovers->take(target.resumeName);
         Status counted = staged.grow((*content)->size());  // of an upload that is taken up again
         if (!counted.ok()) return answerError(context, counted.error());
         auto results = context.getResults();
@@ -312,6 +322,7 @@ kj::Promise<void> FileStoreServer::copy(CopyContext context) {
   CopyOptions options{textOf(params.getFrom()), textOf(params.getTo()), rpc::read(params.getFromExpectation()),
                       rpc::read(params.getToExpectation()), params.getMakeParents()};
   context.releaseParams();
+  options.modes = view->modes();
   auto tree = std::make_shared<TreeCopy>(view->root(), view->staging(), view->disk(), std::move(options));
   auto staged = access->lease->meters.takeAnyway(Resource::STAGED_BYTES, 0);
   auto copy = std::make_shared<RunningCopy>(RunningCopy{kj::mv(tree), kj::mv(staged)});

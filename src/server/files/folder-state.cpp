@@ -9,6 +9,7 @@
 #include <capstan/server/files/cache.h>
 #include <capstan/server/files/file-store.h>
 #include <capstan/server/files/file.h>
+#include <capstan/server/files/leftovers.h>
 #include <capstan/server/files/listing.h>
 #include <capstan/server/files/noticing.h>
 #include <capstan/server/files/view.h>
@@ -26,6 +27,7 @@ FolderState::FolderState(FolderOptions options, BlockingPool& pool, std::unique_
       listings(std::make_unique<Listings>(*servedTree->root, *cache)),
       tree(std::move(servedTree)),
       quotas(std::make_unique<Quotas>(*tree->root)),
+      leftovers(std::make_unique<Leftovers>(*tree->staging)),
       root(tree->root.get()),
       staging(tree->staging.get()),
       trash(tree->trash.get()),

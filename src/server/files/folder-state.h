@@ -14,10 +14,11 @@
 
 namespace capstan::server::files {
 
-class Cache;     // cache.h: hot files' content in memory
-class Listings;  // listing.h: pages of folders, with snapshots of those being listed
-class Noticing;  // noticing.h: what changes, by whomever
-class Quotas;    // quota.h: what shares may hold
+class Cache;      // cache.h: hot files' content in memory
+class Leftovers;  // leftovers.h: what uploads have left that can be resumed
+class Listings;   // listing.h: pages of folders, with snapshots of those being listed
+class Noticing;   // noticing.h: what changes, by whomever
+class Quotas;     // quota.h: what shares may hold
 
 // Thread-safe as its parts are. Members are destroyed in reverse order: the tree before the rest, in which the committer ends,
 // and then Staging waits for the jobs that run() started.
@@ -60,6 +61,7 @@ class FolderState final : public ServedFolder {
   std::unique_ptr<Noticing> noticing;  // told by the committer
   const std::unique_ptr<storage::Tree> tree;
   const std::unique_ptr<Quotas> quotas;
+  const std::unique_ptr<Leftovers> leftovers;
   // The tree's parts. What is done for a capability goes through its View (view.h), and never uses these.
   Root* const root;
   Staging* const staging;

@@ -34,8 +34,9 @@ class RunBeneath final : public Run {
 // The committer's round, for one mutation in a tree below `top`.
 class RoundBeneath final : public Round {
  public:
-  RoundBeneath(Round& outer, const Root& root, const std::string& top)
+  RoundBeneath(Round& outer, const Root& root, const std::string& top, const Grant& grant)
       : Round(root, outer.staging, outer.disk), outer(outer), top(top) {
+    if (!grant.isOwner()) modes = storage::ModeMask::ofOthers();
     if (outer.run == nullptr) return;
     runBeneath.emplace(*outer.run, top);
     run = &*runBeneath;
@@ -62,12 +63,12 @@ GrantedMutation::GrantedMutation(std::unique_ptr<Mutation> inner, std::shared_pt
     : inner(std::move(inner)), owner(std::move(owner)), root(root), top(top), grant(grant), quotas(quotas) {}
 
 bool GrantedMutation::prepare(Round& outer) {
-  RoundBeneath round(outer, root, top);
+  RoundBeneath round(outer, root, top, grant);
   return inner->prepare(round);
 }
 
 Status GrantedMutation::flushContent(Round& outer) {
-  RoundBeneath round(outer, root, top);
+  RoundBeneath round(outer, root, top, grant);
   return inner->flushContent(round);
 }
 
@@ -87,7 +88,7 @@ Result<Entry> GrantedMutation::apply(Round& outer) {
 }
 
 Result<Entry> GrantedMutation::applyWithin(Round& outer) {
-  RoundBeneath round(outer, root, top);
+  RoundBeneath round(outer, root, top, grant);
   return inner->apply(round);
 }
 

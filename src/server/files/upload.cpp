@@ -2,6 +2,7 @@
 
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
+#include <capstan/server/files/leftovers.h>
 #include <capstan/server/files/repeat.h>
 #include <capstan/storage/place-file.h>
 
@@ -30,7 +31,19 @@ UploadServer::UploadServer(FolderState& folder, std::shared_ptr<const View> view
         });
       }) {}
 
-UploadServer::~UploadServer() noexcept(false) = default;
+UploadServer::~UploadServer() noexcept(false) {
+  if (target.resumeName.empty() || state == State::COMMITTED || state == State::DISCARDED) return;
+  if (slot.access().grant().ended()) {
+    // Nobody can resume it any more.
+    auto job = [content = content]() {
+      content->discard();
+      return okStatus();
+    };
+    folder.runAtOnce(kj::mv(job)).detach([](kj::Exception&&) {});
+    return;
+  }
+  folder.leftovers->keep(target.resumeName, std::move(stagedBytes));
+}
 
 capnp::Capability::Server::DispatchCallResult UploadServer::dispatchCall(
     uint64_t interfaceId, uint16_t methodId, capnp::CallContext<capnp::AnyPointer, capnp::AnyPointer> context) {

@@ -17,14 +17,16 @@ struct UploadTarget {
   Expectation expectation;
   Attributes attributes;
   bool makeParents = false;
-  Version base;     // of which copyRange may take content; empty: of nothing
-  std::string run;  // that takes in what is overwritten; empty: none does
+  Version base;                 // of which copyRange may take content; empty: of nothing
+  std::string run;              // that takes in what is overwritten; empty: none does
+  std::string resumeName = {};  // of the file in staging; empty: it is not resumable
 };
 
 // Belongs to its connection's loop. The folder must outlive it.
 class UploadServer final : public Guarded<schema::Upload> {
  public:
   // `staged`: what the content takes already.
+  // One with a `resumeName` in its target can be resumed when it is dropped.
   UploadServer(FolderState& folder, std::shared_ptr<const View> view, Slot slot, UploadTarget target,
                std::shared_ptr<StagedContent> content, Meters::Charge staged);
   ~UploadServer() noexcept(false);

@@ -14,6 +14,7 @@
 #include <capstan/server/files/folder-state.h>
 #include <capstan/server/files/quota.h>
 #include <capstan/storage/committer.h>
+#include <capstan/storage/modes.h>
 #include <capstan/storage/root.h>
 #include <capstan/storage/trash.h>
 
@@ -38,6 +39,8 @@ class View final : public std::enable_shared_from_this<View> {
   const std::string& top() const { return scope.top; }
   const Root& root() const { return *tree; }
   Staging& staging() const;
+  // That whoever has it may set.
+  storage::ModeMask modes() const { return grant->isOwner() ? storage::ModeMask() : storage::ModeMask::ofOthers(); }
   Disk& disk() const;
 
   // Of a folder in the tree: the path that leads there without symlinks, by which it can be given to others. Errors:

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <capstan/server/files/batch-copies.h>
+#include <capstan/server/files/leftovers.h>
 #include <capstan/server/files/view.h>
 #include <capstan/storage/mutation.h>
 #include <capstan/storage/mutations.h>
@@ -40,6 +41,10 @@ class ViewTest : public ::testing::Test, protected Batching {
     store = folder->newFileStore(kj::refcounted<Access>(kj::refcounted<Lease>(std::move(grant), kj::addRef(*scope))));
   }
   size_t runsSeen() { return trash().runsRequest().send().wait(waitScope).getRuns().size(); }
+  static ErrorCode errorOf(schema::Outcome::Reader outcome) {
+    KJ_IF_MAYBE (error, rpc::errorIn(outcome)) return error->code;
+    return ErrorCode::UNSET;
+  }
   std::string bytes(size_t count) { return std::string(count, 'x'); }
 };
 
@@ -98,6 +103,79 @@ TEST_F(ViewTest, StagesNoMoreCopiesThanTheQuotaLetsIn) {
   while (!copies.stageStep().value()) continue;
   EXPECT_EQ(staged().size(), 2u) << "with what is there";
   for (auto& mutation : copies.takeAll()) EXPECT_NE(mutation, nullptr);
+}
+
+TEST_F(ViewTest, LetsNobodyButTheOwnerSetIdBits) {
+  temp.write("sub/owners", "program");
+  std::filesystem::create_directory(temp / "sub/folder");
+  temp.write("sub/folder/inner", "program");
+  for (auto path : {"sub/owners", "sub/folder/inner"}) ASSERT_EQ(chmod((temp / path).c_str(), 06755), 0);
+  auto modeOf = [&](const std::string& path) { return temp.stat("sub/" + path).st_mode & 07777; };
+  use(newGrant("one", "sub"));
+  put("put", "1", {{}, {07755, {}}});
+  setMetadata("a", {06755, {}});
+  mkdir("made", false, {07777, {}});
+  copy("owners", "copied");
+  copy("folder", "copied folder");
+  runBatch({putting("batched", "1", {}, false, {06755, {}}), copying("owners", "batch copied"),
+            copying("a", "batch copied a", {06755, {}}), settingMetadata("batched", {04700, {}})});
+  for (auto path : {"put", "a", "copied", "copied folder/inner", "batch copied", "batch copied a"}) {
+    EXPECT_EQ(modeOf(path), 0755u) << path;
+  }
+  EXPECT_EQ(modeOf("batched"), 0700u);
+  EXPECT_EQ(modeOf("made"), 01777u);
+  EXPECT_EQ(modeOf("owners"), 06755u);
+  put("owners", "another program");
+  EXPECT_EQ(modeOf("owners"), 0755u) << "what it was allowed, it was allowed with its content";
+  use(Grant::newOwner());
+  put("sub/put", "1", {{}, {04755, {}}});
+  EXPECT_EQ(modeOf("put"), 04755u);
+  copy("sub/folder", "sub/owners copy");
+  EXPECT_EQ(modeOf("owners copy/inner"), 06755u);
+}
+
+TEST_F(ViewTest, CountsWhatDroppedUploadsLeave) {
+  auto grant = newGrant("one", "sub");
+  use(grant);
+  auto begin = [&](size_t key) {
+    auto request = store.createRequest();
+    request.setPath(rpc::asData("uploaded"));
+    fill(request.initOptions(), {.resumeKey = "key " + std::to_string(key)});
+    return request.send().wait(waitScope);
+  };
+  auto send = [&](size_t key, size_t size) {
+    auto upload = begin(key).getUpload();
+    auto write = upload.writeRequest();
+    write.setData(rpc::asData(bytes(size)));
+    write.send().wait(waitScope);
+    return errorOf(upload.endRequest().send().wait(waitScope).getOutcome());
+  };
+  auto used = [&]() {
+    waitScope.poll();
+    return scope->meter->used(Resource::STAGED_BYTES);
+  };
+  for (size_t key = 0; key < 3; ++key) EXPECT_EQ(send(key, 100'000), ErrorCode::UNSET);
+  EXPECT_EQ(used(), 300'000u);
+  EXPECT_EQ(begin(2).getOffset(), 100'000u);
+  EXPECT_EQ(used(), 300'000u) << "resumed and left again";
+  begin(0).getUpload().commitRequest().send().wait(waitScope);
+  EXPECT_EQ(used(), 200'000u);
+
+  stop();
+  start();
+  use(grant);
+  begin(3);
+  EXPECT_GE(used(), 200'000u) << "the next server knows of them";
+  for (size_t key = 4; key <= MAX_RESUMABLE_UPLOADS; ++key) begin(key);
+  EXPECT_EQ(errorOf(begin(1000).getOutcome()), ErrorCode::LIMIT);
+  EXPECT_EQ(errorOf(begin(5).getOutcome()), ErrorCode::UNSET);
+
+  kj::Maybe<schema::Upload::Client> last = begin(2).getUpload();
+  size_t before = staged().size();
+  grant->revoke();
+  last = nullptr;
+  waitScope.poll();
+  EXPECT_EQ(staged().size(), before - 1) << "nobody can resume it";
 }
 
 TEST_F(ViewTest, AppliesNothingAnyMoreThatWaitsWhenTheGrantEnds) {
