@@ -131,7 +131,7 @@ void fillServerInfo(schema::ServerInfo::Builder info, const ServerState& state, 
   limits.setBatchStagedBytes(set[Limit::CONNECTION_BATCH_STAGED_BYTES]);
   limits.setTrashTime(storage::TrashLimits().time);
   compute::ComputeLimits compute = computeLimits(set);
-  limits.setValues(compute.values);
+  limits.setValues(uint32_t(set[Limit::CONNECTION_VALUES]));
   limits.setValueBytes(compute.valueBytes);
   limits.setSortMemory(compute.sortMemory);
   limits.setJobsRunning(compute.jobsRunning);
