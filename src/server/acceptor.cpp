@@ -18,7 +18,8 @@ namespace {
 kj::AutoCloseFd openReserve() { return kj::AutoCloseFd(open("/dev/null", O_RDONLY | O_CLOEXEC)); }
 
 constexpr unsigned ACCEPTS_PER_TURN = 64;
-constexpr kj::Duration RETRY_DELAY = 100 * kj::MILLISECONDS;
+constexpr kj::Duration RETRY_DELAY = 20 * kj::MILLISECONDS;
+constexpr uint32_t ON_THE_WAY = 64;  // connections
 
 }  // namespace
 
@@ -61,7 +62,19 @@ kj::Promise<void> Acceptor::acceptAll(const Listener& listener) {
   return kj::evalLater([this, &listener]() { return acceptAll(listener); });
 }
 
+// Those that are logged in and the newcomers have bounds of their own, and the loops see to both. What is beyond is on
+// its way to a loop, or on its way out.
+bool Acceptor::loopsAreBehind(const Listener& listener) const {
+  uint32_t openNow = 0;
+  for (auto& loop : loops) openNow += loop->load();
+  auto& limits = server.options.limits;
+  uint64_t most = limits[Limit::SERVER_CONNECTIONS] + limits[Limit::SERVER_NEWCOMERS] + OWNERS_PLACES + ON_THE_WAY;
+  if (listener.address().kind == rpc::Address::Kind::UNIX) most += ON_THE_WAY;
+  return openNow >= most;
+}
+
 Acceptor::Attempt Acceptor::acceptOne(const Listener& listener) {
+  if (loopsAreBehind(listener)) return Attempt::NO_ROOM;
   kj::AutoCloseFd socket(accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (socket.get() >= 0) {
     handOver(kj::mv(socket));
@@ -100,16 +113,8 @@ void Acceptor::handOver(kj::AutoCloseFd socket) {
     log::warning(peer.name.c_str(), " is another user, and was turned away");
     return;
   }
-  uint32_t openNow = 0;
-  for (auto& loop : loops) openNow += loop->load();
-  uint64_t most = server.options.limits[Limit::SERVER_CONNECTIONS];
-  if (openNow >= most) server.metering.countRefusal(Limit::SERVER_CONNECTIONS);
-  if (openNow >= most + EXTRA_CONNECTIONS) {
-    log::debug(peer.name.c_str(), " was turned away: too many connections");
-    return;
-  }
   auto& loop = **std::min_element(loops.begin(), loops.end(), [](auto& a, auto& b) { return a->load() < b->load(); });
-  tasks.add(loop.adopt(kj::mv(socket), std::move(peer), openNow >= most));
+  tasks.add(loop.adopt(kj::mv(socket), std::move(peer)));
 }
 
 void Acceptor::complain(int reason) {

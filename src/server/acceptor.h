@@ -31,6 +31,7 @@ class Acceptor final : private kj::TaskSet::ErrorHandler {
   kj::Promise<void> acceptOn(const Listener& listener, kj::UnixEventPort::FdObserver& readable);
   enum class Attempt { ONE, NOBODY_WAITS, NO_ROOM };
   kj::Promise<void> acceptAll(const Listener& listener);
+  bool loopsAreBehind(const Listener& listener) const;
   Attempt acceptOne(const Listener& listener);
   Attempt turnAwayOne(const Listener& listener);
   void handOver(kj::AutoCloseFd socket);

@@ -19,8 +19,10 @@ namespace capstan::server {
 
 namespace {
 
-// Time for one too many to hear that it is.
-constexpr kj::Duration REFUSED_DEADLINE = 5 * kj::SECONDS;
+// Of one that has not logged in. Ten times what a client sends that has much to say at once.
+constexpr uint64_t STRANGERS_MESSAGES = 2048;
+constexpr size_t STRANGERS_HIGH_WATER = 64 << 10;
+constexpr kj::StringPtr CROWDED_OUT = "it had not logged in, and had to give way to others"_kj;
 
 kj::Duration nanoseconds(uint64_t count) { return int64_t(count) * kj::NANOSECONDS; }
 
@@ -30,10 +32,15 @@ struct Place {
   std::atomic<uint32_t>& load;
   const kj::TimePoint since;
   const PeerIdentity peer;
-  const bool refused;
+  std::unique_ptr<Newcomers::Entry> newcomer;
 
-  Place(ServerState& server, std::atomic<uint32_t>& load, kj::TimePoint now, PeerIdentity peerParam, bool refused)
-      : registered(server.registry), load(load), since(now), peer(std::move(peerParam)), refused(refused) {
+  Place(ServerState& server, std::atomic<uint32_t>& load, kj::TimePoint now, PeerIdentity peerParam)
+      : registered(server.registry),
+        load(load),
+        since(now),
+        peer(std::move(peerParam)),
+        newcomer(server.newcomers.enter(networkOf(peer.name))) {
+    if (newcomer->crowding) server.metering.countRefusal(*newcomer->crowding);
     log::info(peer.name.c_str(), " connected, ", server.registry.open(), " open");
   }
   ~Place() { load.fetch_sub(1, std::memory_order_relaxed); }
@@ -42,7 +49,6 @@ struct Place {
   // How long it may still take to log in.
   kj::Duration leftToLogIn(const ServerState& server, kj::TimePoint now) const {
     auto deadline = nanoseconds(server.options.limits[Limit::CONNECTION_LOGIN_TIME]);
-    if (refused) deadline = kj::min(deadline, REFUSED_DEADLINE);
     return kj::max(deadline - (now - since), 0 * kj::NANOSECONDS);
   }
 };
@@ -57,21 +63,33 @@ class ServedConnection {
         context(newContext(server, timer, *place, arrived.isEncrypted, leases)),
         connection(kj::mv(arrived.stream), capnp::rpc::twoparty::Side::SERVER,
                    capnp::Capability::Client(newGateway(kj::addRef(*context))), place->registered.counters,
-                   {.maxMessageBytes = server.options.limits[Limit::CONNECTION_MESSAGE]}) {}
+                   {.maxMessageBytes = server.options.limits[Limit::CONNECTION_MESSAGE],
+                    .strangersHighWater = STRANGERS_HIGH_WATER,
+                    .strangersMessages = STRANGERS_MESSAGES}) {
+    context->connection = connection;
+  }
 
   ~ServedConnection() noexcept(false) {
-    context->scope->gone = true;
+    context->disconnected();
     KJ_IF_MAYBE (violation, connection.violation()) {
       log::warning(context->peer.c_str(), ": ", *violation);
     }
     const char* name = context->client.c_str();
     log::info(context->peer.c_str(), context->client.empty() ? "" : " (", name, context->client.empty() ? "" : ")",
-              " disconnected, ", context->server.registry.open() - 1, " open", reason.size() > 0 ? ": " : "", reason);
+              " disconnected, ", context->server.registry.open() - 1, " open", context->reason.size() > 0 ? ": " : "",
+              context->reason);
   }
 
   // Resolves when the connection has to end, whoever wants that.
   kj::Promise<void> whenOver() {
-    return connection.onDisconnect().exclusiveJoin(whenLoginIsLate()).exclusiveJoin(whenIdle());
+    auto crowdedOut = context->newcomer->whenCrowdedOut().then([this]() { context->reason = CROWDED_OUT; });
+    auto ending = kj::newPromiseAndFulfiller<void>();
+    context->ending = kj::mv(ending.fulfiller);
+    return connection.onDisconnect()
+        .exclusiveJoin(whenLoginIsLate())
+        .exclusiveJoin(whenIdle())
+        .exclusiveJoin(kj::mv(crowdedOut))
+        .exclusiveJoin(kj::mv(ending.promise));
   }
 
   void beginDrain() { context->scope->shuttingDown = true; }
@@ -81,11 +99,10 @@ class ServedConnection {
   kj::Timer& timer;
   kj::Own<ConnectionContext> context;
   rpc::PeerConnection connection;
-  kj::StringPtr reason;  // why this side ended it
   uint64_t messagesBefore = 0;
 
-  static kj::Own<ConnectionContext> newContext(ServerState& server, kj::Timer& timer, const Place& place,
-                                               bool isEncrypted, LoopLeases& leases) {
+  static kj::Own<ConnectionContext> newContext(ServerState& server, kj::Timer& timer, Place& place, bool isEncrypted,
+                                               LoopLeases& leases) {
     auto scope = kj::refcounted<ConnectionScope>(server.metering.newConnection());
     scope->timer = &timer;
     scope->grants = server.grants;
@@ -94,8 +111,8 @@ class ServedConnection {
     auto authentication = place.peer.isUnix                                       ? schema::Authentication::SAME_USER
                           : server.options.authentication == Authentication::NONE ? schema::Authentication::NONE
                                                                                   : schema::Authentication::TOKEN;
-    auto context =
-        kj::refcounted<ConnectionContext>(server, timer, place.peer.name, authentication, place.refused, kj::mv(scope));
+    auto context = kj::refcounted<ConnectionContext>(server, timer, place.peer.name, authentication, kj::mv(scope));
+    context->newcomer = std::move(place.newcomer);
     context->leases = &leases;
     context->needsTls = !isEncrypted && !mayBePlain(place.peer, server.options.insecure);
     return context;
@@ -105,8 +122,8 @@ class ServedConnection {
     auto left = place->leftToLogIn(context->server, timer.now());
     return timer.afterDelay(left).then([this]() -> kj::Promise<void> {
       // `this` outlives the promise: the loop destroys both together, the promise first.
-      if (context->everLoggedIn && !context->refused) return kj::NEVER_DONE;
-      reason = "it did not log in in time";
+      if (context->everLoggedIn) return kj::NEVER_DONE;
+      context->reason = "it did not log in in time";
       context->server.metering.countRefusal(Limit::CONNECTION_LOGIN_TIME);
       return kj::READY_NOW;
     });
@@ -125,7 +142,7 @@ class ServedConnection {
     return timer.afterDelay(nanoseconds(limit)).then([this]() -> kj::Promise<void> {
       uint64_t messages = place->registered.counters.messagesReceived.load(std::memory_order_relaxed);
       if (messages != messagesBefore || isTransferring()) return whenIdle();
-      reason = "it was idle for too long";
+      context->reason = "it was idle for too long";
       context->server.metering.countRefusal(Limit::CONNECTION_IDLE_TIME);
       return kj::READY_NOW;
     });
@@ -157,16 +174,20 @@ class LoopThread::Loop final : public kj::TaskSet::ErrorHandler {
         arrivals(server.tls, *io.lowLevelProvider, io.unixEventPort, timer),
         endings(*this) {}
 
-  void adopt(kj::AutoCloseFd socket, PeerIdentity peer, bool refused) {
+  void adopt(kj::AutoCloseFd socket, PeerIdentity peer) {
     tuneSocket(socket.get(), peer);
-    auto place = kj::heap<Place>(server, load, timer.now(), std::move(peer), refused);
+    auto place = kj::heap<Place>(server, load, timer.now(), std::move(peer));
     if (place->peer.isUnix) return serve({arrivals.wrap(kj::mv(socket)), false}, kj::mv(place));
     auto late = timer.afterDelay(place->leftToLogIn(server, timer.now())).then([]() {
       return Result<Arrivals::Arrived>(Error{ErrorCode::TIMED_OUT, "it did not log in in time", {}});
     });
+    auto crowdedOut = place->newcomer->whenCrowdedOut().then([]() {
+      return Result<Arrivals::Arrived>(Error{ErrorCode::LIMIT, CROWDED_OUT.cStr(), {}});
+    });
     // `this` outlives `endings`.
     endings.add(arrivals.receive(kj::mv(socket))
                     .exclusiveJoin(kj::mv(late))
+                    .exclusiveJoin(kj::mv(crowdedOut))
                     .then([this, place = kj::mv(place)](Result<Arrivals::Arrived>&& arrived) mutable {
                       if (arrived.ok()) return serve(std::move(*arrived), kj::mv(place));
                       log::info(place->peer.name.c_str(), " disconnected, ", server.registry.open() - 1,
@@ -246,10 +267,10 @@ void LoopThread::run(
   stopping.promise.wait(io.waitScope);
 }
 
-kj::Promise<void> LoopThread::adopt(kj::AutoCloseFd socket, PeerIdentity peer, bool refused) {
+kj::Promise<void> LoopThread::adopt(kj::AutoCloseFd socket, PeerIdentity peer) {
   connections.fetch_add(1, std::memory_order_relaxed);
-  return executor->executeAsync([this, socket = kj::mv(socket), peer = std::move(peer), refused]() mutable {
-    loop->adopt(kj::mv(socket), std::move(peer), refused);
+  return executor->executeAsync([this, socket = kj::mv(socket), peer = std::move(peer)]() mutable {
+    loop->adopt(kj::mv(socket), std::move(peer));
   });
 }
 

@@ -22,7 +22,7 @@ class LoopThread {
   KJ_DISALLOW_COPY(LoopThread);
 
   // Hands over an accepted socket. Resolves when the loop has taken it.
-  kj::Promise<void> adopt(kj::AutoCloseFd socket, PeerIdentity peer, bool refused);
+  kj::Promise<void> adopt(kj::AutoCloseFd socket, PeerIdentity peer);
 
   // Lets every connection answer shuttingDown to new work. Resolves when they do.
   kj::Promise<void> beginDrain();

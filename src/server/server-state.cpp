@@ -96,6 +96,21 @@ kj::Promise<void> ServerState::cutAllUnder(std::vector<std::shared_ptr<Grant>> e
   return leases.cut(std::move(ended));
 }
 
+uint64_t ServerState::mostConnections(schema::Authentication authentication) const {
+  uint64_t reserved = authentication == schema::Authentication::SAME_USER ? OWNERS_PLACES : 0;
+  return options.limits[Limit::SERVER_CONNECTIONS] + reserved;
+}
+
+ServerState::Place ServerState::takePlace(schema::Authentication authentication) {
+  uint32_t before = loggedIn.fetch_add(1, std::memory_order_relaxed);
+  Place place(&loggedIn);
+  if (before >= mostConnections(authentication)) {
+    metering.countRefusal(Limit::SERVER_CONNECTIONS);
+    place = nullptr;
+  }
+  return place;
+}
+
 GrantsHost::Contact ServerState::contact() {
   Contact result;
   result.addresses = givenAddresses;
@@ -142,20 +157,35 @@ void fillServerInfo(schema::ServerInfo::Builder info, const ServerState& state, 
 }
 
 void prepareInfo(ServerState& state) {
+  auto copied = [](schema::ServerInfo::Reader info) {
+    auto words = kj::heapArray<capnp::word>(info.totalSize().wordCount + 1);
+    memset(words.begin(), 0, words.asBytes().size());
+    capnp::copyToUnchecked(info, words);
+    return words;
+  };
   for (size_t i = 0; i < AUTHENTICATIONS; ++i) {
     capnp::MallocMessageBuilder message;
     auto info = message.initRoot<schema::ServerInfo>();
     fillServerInfo(info, state, schema::Authentication(i));
-    auto words = kj::heapArray<capnp::word>(info.totalSize().wordCount + 1);
-    memset(words.begin(), 0, words.asBytes().size());
-    capnp::copyToUnchecked(info.asReader(), words);
-    state.preparedInfo[i] = kj::mv(words);
+    state.preparedInfo[i] = copied(info);
   }
+  capnp::MallocMessageBuilder message;
+  auto info = message.initRoot<schema::ServerInfo>();
+  fillServerInfo(info, state, schema::Authentication::TOKEN);
+  info.setProcessId(0);
+  info.setUptime(0);
+  info.disownHost();
+  state.infoForStrangers = copied(info);
 }
 
-schema::ServerInfo::Reader preparedInfo(const ServerState& state, schema::Authentication authentication) {
+const kj::Array<capnp::word>& preparedInfo(const ServerState& state, schema::Authentication authentication,
+                                           bool isStranger) {
+  return isStranger ? state.infoForStrangers : state.preparedInfo[size_t(authentication)];
+}
+
+schema::ServerInfo::Reader readPrepared(const kj::Array<capnp::word>& words) {
   // Unchecked: it is ours, and a reader that counts what is read could not be shared by threads.
-  return capnp::readMessageUnchecked<schema::ServerInfo>(state.preparedInfo[size_t(authentication)].begin());
+  return capnp::readMessageUnchecked<schema::ServerInfo>(words.begin());
 }
 
 void fillStatus(schema::Status::Builder status, const ServerState& state, schema::Authentication authentication) {
@@ -200,7 +230,9 @@ void fillStatus(schema::Status::Builder status, const ServerState& state, schema
   status.setFailedLogins(state.throttle.failures());
 
   auto limits = state.metering.figures();
-  limits[size_t(Limit::SERVER_CONNECTIONS)].used = state.registry.open();
+  limits[size_t(Limit::SERVER_CONNECTIONS)].used = state.loggedIn;
+  limits[size_t(Limit::SERVER_NEWCOMERS)].used = state.newcomers.count();
+  limits[size_t(Limit::SERVER_NETWORK_NEWCOMERS)].used = state.newcomers.mostOfOne();
   fillLimits(status, state.metering.limits, limits);
 }
 

@@ -19,6 +19,7 @@
 #include <capstan/server/access/leases.h>
 #include <capstan/server/access/login-throttle.h>
 #include <capstan/server/access/metering.h>
+#include <capstan/server/access/newcomers.h>
 #include <capstan/server/compute/computing.h>
 #include <capstan/server/owner-token.h>
 #include <capstan/server/server.h>
@@ -27,7 +28,8 @@
 namespace capstan::server {
 
 inline constexpr size_t AUTHENTICATIONS = size_t(schema::Authentication::TOKEN) + 1;
-inline constexpr uint32_t EXTRA_CONNECTIONS = 16;  // beyond the limit, to be told that it is reached
+// Places beyond the limit of connections for those who are the user that runs the server: nobody can lock them out.
+inline constexpr uint32_t OWNERS_PLACES = 16;
 
 // The connections that are open, and what those that have ended have moved. Thread-safe.
 class ConnectionRegistry {
@@ -79,12 +81,15 @@ struct ServerState final : public GrantsHost {
   std::unique_ptr<compute::Computing> computing;  // destroyed before the folder and the metering
   unsigned threads = 1;
   std::array<kj::Array<capnp::word>, AUTHENTICATIONS> preparedInfo;  // by Authentication; see prepareInfo()
+  kj::Array<capnp::word> infoForStrangers;
 
   // thread-safe
   TlsKeeper tls;
   ConnectionRegistry registry;
   Leases leases;
   LoginThrottle throttle;
+  Newcomers newcomers;
+  std::atomic<uint32_t> loggedIn{0};  // connections
   std::atomic<uint32_t> sessions{0};
   std::atomic<bool> draining{false};
 
@@ -92,7 +97,8 @@ struct ServerState final : public GrantsHost {
       : options(std::move(optionsParam)),
         token(std::move(token)),
         startTime(kj::systemPreciseMonotonicClock().now()),
-        metering(options.limits) {}
+        metering(options.limits),
+        newcomers(options.limits[Limit::SERVER_NEWCOMERS], options.limits[Limit::SERVER_NETWORK_NEWCOMERS]) {}
   KJ_DISALLOW_COPY(ServerState);
 
   std::shared_ptr<Grants> theGrants() override { return grants; }
@@ -104,6 +110,15 @@ struct ServerState final : public GrantsHost {
   uint32_t connectionsOf(const Grant& grant) override { return leases.count(grant.id); }
   Contact contact() override;
 
+  // That of a connection that has logged in, until it is destroyed; null: there are too many.
+  struct Leave {
+    void operator()(std::atomic<uint32_t>* count) const { count->fetch_sub(1, std::memory_order_relaxed); }
+  };
+  using Place = std::unique_ptr<std::atomic<uint32_t>, Leave>;
+  Place takePlace(schema::Authentication authentication);
+  bool hasPlace(schema::Authentication authentication) const { return loggedIn < mostConnections(authentication); }
+  uint64_t mostConnections(schema::Authentication authentication) const;
+
   uint64_t uptime() const {  // nanoseconds
     return uint64_t((kj::systemPreciseMonotonicClock().now() - startTime) / kj::NANOSECONDS);
   }
@@ -114,8 +129,11 @@ compute::ComputeLimits computeLimits(const Limits& limits);
 
 // Makes what preparedInfo() answers: to be called once, when everything else is there.
 void prepareInfo(ServerState& state);
-// The answer to hello(), but for uptime, made once for all connections: a server is asked this often.
-schema::ServerInfo::Reader preparedInfo(const ServerState& state, schema::Authentication authentication);
+// The answer to hello(), but for uptime, made once for all connections: a server is asked this often. Strangers, who
+// could not log in yet, hear what a client has to know, and nothing of process and machine.
+const kj::Array<capnp::word>& preparedInfo(const ServerState& state, schema::Authentication authentication,
+                                           bool isStranger);
+schema::ServerInfo::Reader readPrepared(const kj::Array<capnp::word>& words);
 
 // The answer to hello(). `authentication`: what login() needs on this connection.
 void fillServerInfo(schema::ServerInfo::Builder info, const ServerState& state, schema::Authentication authentication);

@@ -126,14 +126,18 @@ TEST(Arrivals, AreEndedWhenTheirHandshakeTakesTooLong) {
   EXPECT_TRUE(serving.log.contains("log in in time"));
 }
 
-TEST(Arrivals, CountAsConnectionsFromTheirFirstMoment) {
+TEST(Arrivals, AreOpenFromTheirFirstMomentAndTakeNoPlaceFromThoseWhoLogIn) {
   TlsServing serving;
   serving.limit(Limit::SERVER_CONNECTIONS, 1);
+  serving.limit(Limit::SERVER_NEWCOMERS, 2);
   serving.start();
   auto silent = serving.dial();
   EXPECT_TRUE(serving.becomes(1));
-  EXPECT_EQ(serving.connectTls().codeOfLogin(serving.token()), ErrorCode::LIMIT);
-  silent = nullptr;
+  auto second = serving.dial();
+  EXPECT_TRUE(serving.becomes(2));
+  EXPECT_EQ(serving.connectTls().codeOfLogin(serving.token()), ErrorCode::UNSET);
+  serving.whenClosed(*silent);
+  second = nullptr;
   EXPECT_TRUE(serving.becomes(0));
   EXPECT_EQ(serving.connectTls().codeOfLogin(serving.token()), ErrorCode::UNSET);
 }

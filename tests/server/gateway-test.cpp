@@ -23,21 +23,25 @@ struct GatewayAlone {
   kj::EventLoop loop;
   kj::WaitScope waitScope{loop};
   kj::Maybe<rpc::InProcessPeers> peers;
+  kj::Promise<void> ended = nullptr;
 
-  explicit GatewayAlone(bool refused = false, bool needsTls = false) {
+  explicit GatewayAlone(bool needsTls = false) {
     state.folder = std::make_unique<files::FakeFolder>(files::FolderOptions());
     kj::AutoCloseFd folder(open(base.path().c_str(), O_PATH | O_DIRECTORY));
     auto grants = Grants::open({.stateFolder = folder}, state.token.sha256());
     KJ_REQUIRE(grants.ok(), grants.error().message.c_str());
     state.grants = std::move(*grants);
     prepareInfo(state);
-    connectAs("somebody", refused, needsTls);
+    connectAs("somebody", needsTls);
   }
 
-  void connectAs(const std::string& peer, bool refused = false, bool needsTls = false) {
+  void connectAs(const std::string& peer, bool needsTls = false) {
     peers = nullptr;
-    auto context = kj::refcounted<ConnectionContext>(state, timer, peer, schema::Authentication::TOKEN, refused,
-                                                     kj::addRef(*scope));
+    auto context =
+        kj::refcounted<ConnectionContext>(state, timer, peer, schema::Authentication::TOKEN, kj::addRef(*scope));
+    auto ending = kj::newPromiseAndFulfiller<void>();
+    context->ending = kj::mv(ending.fulfiller);
+    ended = kj::mv(ending.promise);
     context->needsTls = needsTls;
     peers.emplace(capnp::Capability::Client(newGateway(kj::mv(context))));
   }
@@ -74,7 +78,7 @@ struct GatewayAlone {
 };
 
 TEST(Gateway, TellsWhoCameWithoutTlsOverANetworkWhatIsWantedAndLetsNoTokenIn) {
-  GatewayAlone alone(false, true);
+  GatewayAlone alone(true);
   auto hello = alone.gateway().helloRequest().send();
   EXPECT_EQ(hello.wait(alone.waitScope).getInfo().getName(), "capstan");
   auto answer = alone.login(alone.token()).wait(alone.waitScope);
@@ -110,9 +114,31 @@ TEST(Gateway, CountsWrongTokensOfAnAddressOverAllItsConnectionsAndSlowsNoOther) 
 TEST(Gateway, AnswersARightTokenAtOnceWhileWrongOnesWait) {
   GatewayAlone alone;
   std::vector<kj::Promise<void>> wrong;
-  for (int i = 0; i < 20; ++i) wrong.push_back(alone.login("wrong").ignoreResult());
+  for (int i = 0; i < 8; ++i) wrong.push_back(alone.login("wrong").ignoreResult());
   EXPECT_TRUE(rpc::errorIn(alone.login(alone.token()).wait(alone.waitScope).getOutcome()) == nullptr);
   EXPECT_FALSE(wrong[0].poll(alone.waitScope));
+}
+
+TEST(Gateway, EndsWhoeverHasTooManyWrongTokensUnderWayAndLogsThemOnce) {
+  GatewayAlone alone;
+  std::vector<kj::Promise<void>> wrong;
+  for (int i = 0; i < 8; ++i) wrong.push_back(alone.login("wrong").ignoreResult());
+  EXPECT_FALSE(alone.ended.poll(alone.waitScope));
+  for (int i = 0; i < 500; ++i) wrong.push_back(alone.login("wrong").ignoreResult().catch_([](kj::Exception&&) {}));
+  EXPECT_TRUE(alone.ended.poll(alone.waitScope));
+  EXPECT_FALSE(wrong[0].poll(alone.waitScope));
+  std::string text = alone.log.text();
+  EXPECT_EQ(text.find("wrong token"), text.rfind("wrong token")) << text;
+  alone.timer.advanceTo(alone.timer.now() + 2 * kj::SECONDS);
+  EXPECT_FALSE(alone.login("wrong").poll(alone.waitScope));
+  EXPECT_THAT(alone.log.text(), HasSubstr("more lines"));
+}
+
+TEST(Gateway, LogsWhoeverComesWithoutATokenOnceInASecond) {
+  GatewayAlone alone;
+  for (int i = 0; i < 100; ++i) alone.login("").wait(alone.waitScope);
+  std::string text = alone.log.text();
+  EXPECT_EQ(text.find("without a token"), text.rfind("without a token")) << text;
 }
 
 TEST(Gateway, AnswersHelloWhileAWrongTokenWaits) {
@@ -143,7 +169,8 @@ TEST(Gateway, TakesTheRightTokenAfterWrongOnes) {
 }
 
 TEST(Gateway, NamesTheReasonToOneWhoIsTooMany) {
-  GatewayAlone alone(true);
+  GatewayAlone alone;
+  alone.state.loggedIn = uint32_t(Limits()[Limit::SERVER_CONNECTIONS]);
   auto answer = alone.login("").wait(alone.waitScope);
   KJ_IF_MAYBE (error, rpc::errorIn(answer.getOutcome())) {
     EXPECT_EQ(error->code, ErrorCode::LIMIT);

@@ -28,10 +28,10 @@ TEST(Limits, TellAClientTooManyThatItIsOneTooMany) {
   serving.limit(Limit::SERVER_CONNECTIONS, 2);
   serving.start();
   auto first = serving.connect();
-  first.hello();
+  EXPECT_EQ(first.codeOfLogin(serving.token()), ErrorCode::UNSET);
   {
     auto second = serving.connect();
-    second.hello();
+    EXPECT_EQ(second.codeOfLogin(serving.token()), ErrorCode::UNSET);
     auto third = serving.connect();
     EXPECT_EQ(third.hello().getInfo().getName(), "capstan");
     auto answer = third.login(serving.token()).wait(serving.io.waitScope);
@@ -42,22 +42,49 @@ TEST(Limits, TellAClientTooManyThatItIsOneTooMany) {
     else {
       ADD_FAILURE() << "one too many was let in";
     }
-    EXPECT_EQ(second.codeOfLogin(serving.token()), ErrorCode::UNSET);
+    EXPECT_EQ(second.codeOfLogin(serving.token()), ErrorCode::UNSET) << "it has its place already";
   }
   ASSERT_TRUE(serving.eventually([&]() { return serving.server->activity().connections == 1; }));
   auto later = serving.connect();
   EXPECT_EQ(later.codeOfLogin(serving.token()), ErrorCode::UNSET) << "there is room again";
 }
 
-TEST(Limits, CloseWhoeverComesWhenEvenThoseToBeToldAreTooMany) {
+TEST(Limits, OfSilentPeersLockNobodyOut) {
   Serving serving;
+  serving.listenOn({"127.0.0.1:0", "unix:" + (serving.base / "socket")});
   serving.limit(Limit::SERVER_CONNECTIONS, 1);
+  serving.limit(Limit::SERVER_NEWCOMERS, 12);
+  serving.limit(Limit::SERVER_NETWORK_NEWCOMERS, 10);
   serving.start();
   std::vector<kj::Own<kj::AsyncIoStream>> peers;
-  for (unsigned i = 0; i < 40; ++i) peers.push_back(serving.dial());
-  serving.inTime(whenClosed(*peers.back()));
-  // One that is served, and 16 that are told.
-  EXPECT_TRUE(serving.eventually([&]() { return serving.server->activity().connections == 17; }));
+  for (unsigned i = 0; i < 300; ++i) peers.push_back(serving.dial());
+  EXPECT_TRUE(serving.eventually([&]() { return serving.server->activity().connections == 10; }));
+  serving.inTime(whenClosed(*peers.front()));
+  EXPECT_TRUE(serving.log.contains("give way"));
+
+  auto client = serving.connect();
+  EXPECT_EQ(client.codeOfLogin(serving.token()), ErrorCode::UNSET);
+  EXPECT_EQ(serving.connect().codeOfLogin(serving.token()), ErrorCode::LIMIT) << "the one place is taken";
+  auto owner = serving.connect(1);
+  EXPECT_EQ(owner.codeOfLogin(), ErrorCode::UNSET) << "but the user's own are reserved";
+  auto status = owner.session({}).statusRequest().send().wait(serving.io.waitScope);
+  for (auto limit : status.getStatus().getLimits()) {
+    if (limit.getName() == "network-newcomers") EXPECT_GE(limit.getRefused(), 290u);
+  }
+}
+
+TEST(Limits, EndWhoeverSendsTooManyLoginsAtOnce) {
+  Serving serving;
+  serving.start();
+  auto flood = serving.connect();
+  kj::Vector<kj::Promise<void>> logins;
+  for (unsigned i = 0; i < 1000; ++i) {
+    logins.add(flood.login("wrong").ignoreResult().catch_([](kj::Exception&&) {}));
+  }
+  serving.inTime(flood.connection->onDisconnect());
+  EXPECT_TRUE(serving.eventually([&]() { return serving.log.contains("too many logins"); }));
+  auto client = serving.connect();
+  EXPECT_EQ(client.codeOfLogin(serving.token()), ErrorCode::UNSET);
 }
 
 TEST(Limits, EndAConnectionThatDoesNotLogIn) {
