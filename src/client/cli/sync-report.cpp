@@ -200,8 +200,9 @@ std::string eventAsJson(const char* name, const std::string& text, const Error* 
 // Nothing was done because nothing may be.
 static bool wasDenied(const sync::CycleReport& report) {
   auto denied = [](const sync::CycleReport::Failure& failure) { return exitStatusOf(failure.error.code) == DENIED; };
-  return !report.didSomething() && !report.failures.empty() &&
-         std::all_of(report.failures.begin(), report.failures.end(), denied);
+  uint64_t done = report.filesSent + report.filesReceived + report.foldersMade + report.linksMade + report.moved +
+                  report.copied + report.removed + report.metadataSet;
+  return done == 0 && !report.failures.empty() && std::all_of(report.failures.begin(), report.failures.end(), denied);
 }
 
 int exitStatusOf(const sync::CycleReport& report) {
