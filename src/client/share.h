@@ -42,8 +42,9 @@ struct NewShare {
 
 // How the server is reached, for an invite.
 struct Contact {
-  std::vector<std::string> addresses;  // as the server's owner gave them; "0.0.0.0:PORT" is every address of the machine
-  std::string certificate;             // PEM; empty: it has none
+  std::vector<std::string>
+      addresses;            // as the server's owner gave them; "0.0.0.0:PORT" is every address of the machine
+  std::string certificate;  // PEM; empty: it has none
 };
 
 }  // namespace capstan::client

@@ -57,9 +57,7 @@ struct BulkStreamTest : testing::Test {
   ~BulkStreamTest() noexcept override { streamOwned = nullptr; }
 
   bool write(std::string_view text) { return stream.write(text.data(), text.size()).poll(scope); }
-  void endTurn() {
-    kj::Promise<void>(kj::NEVER_DONE).poll(scope);
-  }
+  void endTurn() { kj::Promise<void>(kj::NEVER_DONE).poll(scope); }
   std::string read(size_t min, size_t max) {
     std::string text(max, '?');
     text.resize(stream.tryRead(text.data(), min, max).wait(scope));

@@ -19,8 +19,8 @@ namespace capstan::server {
 
 class Grants;  // grants.h
 
-// Jobs of one connection on the threads for files, or in their queue. Enough that these are never idle for want of work,
-// and little enough that others do not wait long behind it.
+// Jobs of one connection on the threads for files, or in their queue. Enough that these are never idle for want of
+// work, and little enough that others do not wait long behind it.
 inline constexpr size_t FILE_JOBS_AT_ONCE = 16;
 inline constexpr size_t SHARE_JOBS_AT_ONCE = 1;  // the same with shares' files, of which one is written at a time
 inline constexpr size_t ANSWER_BYTES_LIMIT = 16 << 20;  // in answers of one connection that wait for the disk

@@ -33,7 +33,7 @@ void BatchServer::throwAway() {
   if (mutations.empty() && run == nullptr) return;
   folder
       .runAtOnce([mutations = std::exchange(mutations, {}), copies = std::exchange(copies, nullptr),
-            run = std::exchange(run, nullptr)]() mutable {
+                  run = std::exchange(run, nullptr)]() mutable {
         mutations.clear();
         copies = nullptr;
         run = nullptr;
@@ -122,7 +122,9 @@ kj::Promise<void> BatchServer::stage(std::vector<PutJob> jobs, size_t bytes) {
   pendingBytes += bytes;
   ++jobsUnderWay;
   tasks.add(
-      folder.run(slot.connection(), [view = view, jobs = std::move(jobs)]() mutable { return stageAll(view->staging(), std::move(jobs)); })
+      folder
+          .run(slot.connection(),
+               [view = view, jobs = std::move(jobs)]() mutable { return stageAll(view->staging(), std::move(jobs)); })
           .then([this, operations = std::move(operations),
                  bytes](Result<Staged> result) { staged(operations, bytes, std::move(result)); },
                 [this, bytes](kj::Exception&& exception) { staged({}, bytes, rpc::errorFromException(exception)); }));

@@ -100,7 +100,8 @@ class Digesting {
   }
 };
 
-kj::Promise<Result<FileDigest>> goOn(FolderState& folder, ConnectionScope& scope, std::shared_ptr<Digesting> digesting) {
+kj::Promise<Result<FileDigest>> goOn(FolderState& folder, ConnectionScope& scope,
+                                     std::shared_ptr<Digesting> digesting) {
   return folder.run(scope, [digesting]() { return digesting->work(); })
       .then([&folder, &scope, digesting](Result<std::optional<FileDigest>> done) -> kj::Promise<Result<FileDigest>> {
         if (!done.ok()) return Result<FileDigest>(std::move(done.error()));
@@ -111,8 +112,8 @@ kj::Promise<Result<FileDigest>> goOn(FolderState& folder, ConnectionScope& scope
 
 }  // namespace
 
-kj::Promise<Result<FileDigest>> digestFile(FolderState& folder, ConnectionScope& scope, std::shared_ptr<const OpenFile> file,
-                                           DigestAlgorithm algorithm) {
+kj::Promise<Result<FileDigest>> digestFile(FolderState& folder, ConnectionScope& scope,
+                                           std::shared_ptr<const OpenFile> file, DigestAlgorithm algorithm) {
   return goOn(folder, scope, std::make_shared<Digesting>(folder, std::move(file), algorithm));
 }
 

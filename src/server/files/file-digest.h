@@ -19,7 +19,7 @@ struct FileDigest {
 
 // Precondition: the algorithm is not UNSET. Dropping the promise stops it after the slice being worked on. `changed` if
 // the file's version is another one at the end. `folder` and `scope` must outlive the promise.
-kj::Promise<Result<FileDigest>> digestFile(FolderState& folder, ConnectionScope& scope, std::shared_ptr<const OpenFile> file,
-                                           DigestAlgorithm algorithm);
+kj::Promise<Result<FileDigest>> digestFile(FolderState& folder, ConnectionScope& scope,
+                                           std::shared_ptr<const OpenFile> file, DigestAlgorithm algorithm);
 
 }  // namespace capstan::server::files

@@ -57,7 +57,6 @@ Error shuttingDownError() {
   return {ErrorCode::SHUTTING_DOWN, "the server is shutting down and takes no new work; try again later", {}};
 }
 
-
 FileStoreServer::FileStoreServer(FolderState& folder, kj::Own<Access> accessParam)
     : Guarded(kj::mv(accessParam)), folder(folder), scope(&access->connection()), view(View::of(folder, *access)) {}
 
@@ -76,11 +75,12 @@ kj::Promise<void> FileStoreServer::stat(StatContext context) {
     return kj::READY_NOW;
   }
   return folder
-      .run(*scope, [&folder = folder, view = view, path, follow]() -> Result<Entry> {
-        auto opened = view->root().open(path, O_PATH, follow);
-        if (!opened.ok()) return opened.error();
-        return folder.entryOf(opened->get(), path);
-      })
+      .run(*scope,
+           [&folder = folder, view = view, path, follow]() -> Result<Entry> {
+             auto opened = view->root().open(path, O_PATH, follow);
+             if (!opened.ok()) return opened.error();
+             return folder.entryOf(opened->get(), path);
+           })
       .then([context](Result<Entry> entry) mutable { answerEntry(context.getResults(), entry); });
 }
 

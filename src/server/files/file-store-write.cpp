@@ -228,8 +228,8 @@ kj::Promise<void> FileStoreServer::create(CreateContext context) {
   context.releaseParams();
 
   return folder
-      .run(*scope, [&folder = folder, creation = std::move(creation),
-                    view = view]() { return creation.begin(folder, *view); })
+      .run(*scope,
+           [&folder = folder, creation = std::move(creation), view = view]() { return creation.begin(folder, *view); })
       .then([&folder = folder, scope = kj::addRef(*scope)](Content content) mutable {
         auto& connection = *scope;
         return takeUp(folder, connection, kj::mv(content)).attach(kj::mv(scope));
@@ -265,14 +265,15 @@ kj::Promise<void> FileStoreServer::put(PutContext context) {
   auto content = textOf(params.getContent());
   context.releaseParams();
   return folder
-      .run(*scope, [view = view, target = *target, content = std::move(content), check = std::move(*check),
+      .run(*scope,
+           [view = view, target = *target, content = std::move(content), check = std::move(*check),
             client = scope->client]() -> Result<StagedPut> {
-        auto run = view->runOf(target.run, client);
-        if (!run.ok()) return run.error();
-        auto file = stageWhole(view->staging(), target.path, target.attributes, content, check);
-        if (!file.ok()) return file.error();
-        return StagedPut{std::move(*file), std::move(*run)};
-      })
+             auto run = view->runOf(target.run, client);
+             if (!run.ok()) return run.error();
+             auto file = stageWhole(view->staging(), target.path, target.attributes, content, check);
+             if (!file.ok()) return file.error();
+             return StagedPut{std::move(*file), std::move(*run)};
+           })
       .then([view = view, target = std::move(*target),
              ticket = kj::mv(ticket)](Result<StagedPut> put) mutable -> kj::Promise<Result<Entry>> {
         if (!put.ok()) return Result<Entry>(put.error());
@@ -329,7 +330,8 @@ kj::Promise<void> FileStoreServer::copy(CopyContext context) {
   auto ticket = view->takeTicket(*scope);
   // What is copied is what the calls before this one have left.
   auto turn = view->turnOf(ticket);
-  return turn.then([&folder = folder, &scope = *scope, view = view, copy]() { return runCopy(folder, scope, view, copy); })
+  return turn
+      .then([&folder = folder, &scope = *scope, view = view, copy]() { return runCopy(folder, scope, view, copy); })
       .then([view = view, copy, ticket = kj::mv(ticket)](Status status) mutable -> kj::Promise<Result<Entry>> {
         if (!status.ok()) return Result<Entry>(status.error());
         return view->submit(kj::mv(ticket), makePlaceCopy(copy->tree)).attach(kj::mv(copy->staged));

@@ -107,7 +107,8 @@ kj::Promise<void> FileServer::stat(StatContext context) {
     answer(folder.entryOf(file->fd, file->path));
     return kj::READY_NOW;
   }
-  return folder.run(slot.connection(), [&folder = folder, file = file]() { return folder.entryOf(file->fd, file->path); })
+  return folder
+      .run(slot.connection(), [&folder = folder, file = file]() { return folder.entryOf(file->fd, file->path); })
       .then(kj::mv(answer));
 }
 
@@ -159,9 +160,8 @@ kj::Promise<void> FileServer::readCharged(ReadContext context, uint64_t offset, 
     if (results.hasData()) count = results.getData().size();
   }
   return folder
-      .run(slot.connection(), [&folder = folder, file = file, offset, count]() {
-        return readBlock(folder, *file, offset, count, file->local);
-      })
+      .run(slot.connection(), [&folder = folder, file = file, offset,
+                               count]() { return readBlock(folder, *file, offset, count, file->local); })
       .then([context](Result<Block> block) mutable {
         auto words = block.ok() ? block->bytes.size() / sizeof(capnp::word) : 0;
         auto results = context.getResults(capnp::MessageSize{words + ANSWER_WORDS, 0});
@@ -188,7 +188,8 @@ kj::Promise<void> FileServer::stream(StreamContext context) {
     return kj::READY_NOW;
   }
   auto params = context.getParams();
-  auto download = kj::heap<Download>(folder, slot.connection(), file, params.getSink(), params.getOffset(), params.getCount());
+  auto download =
+      kj::heap<Download>(folder, slot.connection(), file, params.getSink(), params.getOffset(), params.getCount());
   context.releaseParams();
   auto promise = download->run();
   return promise.attach(kj::mv(download), std::move(*place)).then([context](Result<Download::Sent> sent) mutable {

@@ -20,8 +20,8 @@ class Listings;   // listing.h: pages of folders, with snapshots of those being 
 class Noticing;   // noticing.h: what changes, by whomever
 class Quotas;     // quota.h: what shares may hold
 
-// Thread-safe as its parts are. Members are destroyed in reverse order: the tree before the rest, in which the committer ends,
-// and then Staging waits for the jobs that run() started.
+// Thread-safe as its parts are. Members are destroyed in reverse order: the tree before the rest, in which the
+// committer ends, and then Staging waits for the jobs that run() started.
 class FolderState final : public ServedFolder {
  public:
   FolderState(FolderOptions options, BlockingPool& pool, std::unique_ptr<storage::Tree> tree);

@@ -40,8 +40,8 @@ bool sameContent(const struct stat& a, const struct stat& b) {
 
 }  // namespace
 
-Download::Download(FolderState& folder, ConnectionScope& scope, std::shared_ptr<const OpenFile> openFile, schema::ByteSink::Client sink,
-                   uint64_t offset, uint64_t count)
+Download::Download(FolderState& folder, ConnectionScope& scope, std::shared_ptr<const OpenFile> openFile,
+                   schema::ByteSink::Client sink, uint64_t offset, uint64_t count)
     : folder(folder),
       scope(scope),
       file(std::move(openFile)),
@@ -83,8 +83,8 @@ Download::Sending Download::next() {
 
 Download::Sending Download::skipHole() {
   return folder
-      .run(
-          scope, [file = file, position = position, end = end]() { return Result<Extent>(extentAt(file->fd, position, end)); })
+      .run(scope, [file = file, position = position,
+                   end = end]() { return Result<Extent>(extentAt(file->fd, position, end)); })
       .then([this](Result<Extent> found) -> Sending {
         if (!found.ok()) return Result<Sent>(std::move(found.error()));
         dataEnd = found->dataEnd;

@@ -18,8 +18,8 @@ namespace capstan::server::files {
 class Download {
  public:
   // `count` as in the schema. `folder` and `scope` must outlive it.
-  Download(FolderState& folder, ConnectionScope& scope, std::shared_ptr<const OpenFile> file, schema::ByteSink::Client sink, uint64_t offset,
-           uint64_t count);
+  Download(FolderState& folder, ConnectionScope& scope, std::shared_ptr<const OpenFile> file,
+           schema::ByteSink::Client sink, uint64_t offset, uint64_t count);
   KJ_DISALLOW_COPY(Download);
 
   struct Sent {

@@ -175,7 +175,8 @@ kj::Promise<Result<Entry>> UploadServer::store(Committer::Ticket ticket, Content
 
 kj::Promise<Result<UploadServer::Sealed>> UploadServer::seal() {
   return folder.run(
-      slot.connection(), [content = content, target = target, view = view, client = slot.connection().client]() -> Result<Sealed> {
+      slot.connection(),
+      [content = content, target = target, view = view, client = slot.connection().client]() -> Result<Sealed> {
         auto run = view->runOf(target.run, client);
         if (!run.ok()) return run.error();
         auto flushed = content->seal(target.attributes, view->disk());
@@ -186,10 +187,11 @@ kj::Promise<Result<UploadServer::Sealed>> UploadServer::seal() {
 
 kj::Promise<Status> UploadServer::discardContent() {
   return folder
-      .run(slot.connection(), [content = content]() {
-        content->discard();
-        return okStatus();
-      })
+      .run(slot.connection(),
+           [content = content]() {
+             content->discard();
+             return okStatus();
+           })
       .then([this](Status status) {
         if (status.ok()) stagedBytes.giveBack();
         return status;

@@ -106,13 +106,12 @@ kj::Promise<Results> View::submitAll(Committer::Ticket ticket, Mutations mutatio
   auto all = std::make_shared<Mutations>(std::move(mutations));
   auto prepare = [self = shared_from_this(), all]() { return self->prepareQuotas(*all); };
   auto prepared = connection == nullptr ? folder.runAtOnce(prepare) : folder.run(*connection, prepare);
-  return prepared
-      .then([self = shared_from_this(), all, run = std::move(run),
-             ticket = kj::mv(ticket)](Status status) mutable -> kj::Promise<Results> {
-        if (!status.ok()) return Results(all->size(), status.error());
-        for (auto& mutation : *all) mutation = self->guarded(std::move(mutation));
-        return self->folder.committer->submitAll(kj::mv(ticket), std::move(*all), std::move(run));
-      });
+  return prepared.then([self = shared_from_this(), all, run = std::move(run),
+                        ticket = kj::mv(ticket)](Status status) mutable -> kj::Promise<Results> {
+    if (!status.ok()) return Results(all->size(), status.error());
+    for (auto& mutation : *all) mutation = self->guarded(std::move(mutation));
+    return self->folder.committer->submitAll(kj::mv(ticket), std::move(*all), std::move(run));
+  });
 }
 
 Status View::prepareQuotas(const Mutations& mutations) const {

@@ -142,10 +142,11 @@ kj::Promise<void> SubscriptionServer::tell() {
   auto changes = coalescing.take();
   if (changes.empty() && !overflow) return told(position);
   return folder
-      .run(access->connection(), [&folder = folder, view = view, changes = std::move(changes)]() mutable {
-        TreeLookup lookup(folder, *view);
-        return Result<std::vector<FilledNotice>>(fillIn(std::move(changes), lookup));
-      })
+      .run(access->connection(),
+           [&folder = folder, view = view, changes = std::move(changes)]() mutable {
+             TreeLookup lookup(folder, *view);
+             return Result<std::vector<FilledNotice>>(fillIn(std::move(changes), lookup));
+           })
       .then([this](Result<std::vector<FilledNotice>> notices) -> kj::Promise<void> {
         if (notices.ok()) return send(std::move(*notices));
         // The pool's queue is full. What could not be looked at is not lost: the watcher has to look by itself.

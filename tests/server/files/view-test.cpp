@@ -19,8 +19,6 @@ using storage::CopyOptions;
 using storage::LEAST_CHARGE;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using storage::CopyOptions;
-using storage::LEAST_CHARGE;
 
 class ViewTest : public ::testing::Test, protected Batching {
  protected:

@@ -93,15 +93,12 @@ class FailingFolder final : public files::ServedFolder {
     if (asked++ < failures) return Error{ErrorCode::OVERLOADED, "too many open files", path};
     return inner.hold(std::move(path), top);
   }
-  schema::FileStore::Client newFileStore(kj::Own<Access> access) override {
-    return inner.newFileStore(kj::mv(access));
-  }
+  schema::FileStore::Client newFileStore(kj::Own<Access> access) override { return inner.newFileStore(kj::mv(access)); }
   Result<Version> versionOf(const files::HeldFile& file) override { return inner.versionOf(file); }
   kj::Promise<kj::Maybe<files::HeldFile>> localFile(ConnectionScope& scope, schema::File::Client file) override {
     return inner.localFile(scope, kj::mv(file));
   }
-  kj::Promise<kj::Maybe<kj::Own<Access>>> localTree(ConnectionScope& scope,
-                                                schema::FileStore::Client store) override {
+  kj::Promise<kj::Maybe<kj::Own<Access>>> localTree(ConnectionScope& scope, schema::FileStore::Client store) override {
     return inner.localTree(scope, kj::mv(store));
   }
   kj::Promise<void> whenApplied() override { return inner.whenApplied(); }
