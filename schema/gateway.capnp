@@ -20,7 +20,8 @@ interface Gateway {
   # Needs no login, and gives nothing away but what ServerInfo holds.
 
   hello @0 () -> (info :ServerInfo) $needs(nothing);
-  # Who is there. Returns at once; also the way to measure the round trip.
+  # Who is there. Returns at once; also the way to measure the round trip. Before a login that needs a token, process id,
+  # uptime and host are left out.
 
   login @1 (token :Data, protocolVersion :UInt32, client :Text) -> (outcome :Outcome, session :Session) $needs(nothing);
   # Opens a session. `token` is the secret's 32 bytes; it may be empty where ServerInfo.authentication says that none is
