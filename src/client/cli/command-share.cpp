@@ -231,7 +231,9 @@ std::string padded(std::string text, size_t width) {
 }
 
 std::string usesColumn(const Share& share) {
-  return std::to_string(share.used) + (share.uses == 0 ? "" : " of " + std::to_string(share.uses));
+  bool one = share.used == 1 && share.uses == 0;
+  return std::to_string(share.used) + (share.uses == 0 ? "" : " of " + std::to_string(share.uses)) +
+         (one ? " login" : " logins");
 }
 
 std::string expiresColumn(const Share& share) {

@@ -23,16 +23,16 @@ int64_t now() {
 
 const char* wordFor(schema::Right right) {
   switch (right) {
-    case schema::Right::WRITE: return "it was given for reading only";
-    case schema::Right::COMPUTE: return "it was given without computing";
+    case schema::Right::WRITE: return "what you hold was given for reading only";
+    case schema::Right::COMPUTE: return "what you hold was given without computing";
     default: return "only the server's owner may do this";
   }
 }
 
 Error lacking(const MethodTerms& method) {
   return {ErrorCode::DENIED,
-          std::string(method.name.cStr()) + " is not allowed with what you hold: " + wordFor(method.needs) +
-              "; ask whoever gave it to you for more",
+          std::string(wordFor(method.needs)) + " (it was asked for " + method.name.cStr() +
+              "); ask whoever gave it to you for more",
           {}};
 }
 
