@@ -286,7 +286,8 @@ TEST_F(TrashTest, DropsRunsOfTheShareThatKeepsMostBeforeThoseOfTheOwner) {
   removeUnder("a2", "a/inner");
   tree.trash->sweep();
   std::vector<std::string> left;
-  for (auto& info : tree.trash->runs().value()) left.push_back(info.label);
+  auto runs = tree.trash->runs().value();
+  for (auto& info : runs) left.push_back(info.label);
   EXPECT_THAT(left, ElementsAre("a2", "b", "owners"));
 }
 
