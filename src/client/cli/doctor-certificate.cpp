@@ -16,7 +16,14 @@ constexpr const char* CHECK = "certificate";
 constexpr int64_t DAY = 86'400;
 constexpr int64_t SOON = 21 * DAY;  // those who renew by themselves do so before
 
-std::string dayOf(int64_t time) { return formatTime(time * 1'000'000'000).substr(0, 10); }
+// Of seconds: in nanoseconds the year 9999 would not fit.
+std::string dayOf(int64_t time) {
+  time_t seconds = time;
+  tm parts{};
+  gmtime_r(&seconds, &parts);
+  char text[16] = {};
+  return std::string(text, strftime(text, sizeof(text), "%Y-%m-%d", &parts));
+}
 
 }  // namespace
 
