@@ -8,7 +8,7 @@ namespace capstan::server::files {
 Status Leftovers::prepare(const Grant& grant, const Meters& meters, const Grants* grants, const std::string& name) {
   auto all = staging.resumables();
   std::lock_guard lock(mutex);
-  std::set<std::string_view> idle;
+  std::set<std::string_view> there;
   size_t count = 0;
   bool isThere = false;
   for (auto& each : all) {
@@ -20,12 +20,12 @@ Status Leftovers::prepare(const Grant& grant, const Meters& meters, const Grants
       staging.forget(each.name);
       continue;
     }
-    if (each.isOpen) continue;  // whoever has it open counts it
-    idle.insert(each.name);
+    there.insert(each.name);
+    if (each.isOpen) continue;  // whoever has it open counts it, or has handed that over and is about to close it
     if (id != grant.id || charges.count(each.name) > 0) continue;
     charges.emplace(each.name, meters.takeAnyway(Resource::STAGED_BYTES, each.bytes));
   }
-  std::erase_if(charges, [&](const auto& charge) { return idle.count(charge.first) == 0; });
+  std::erase_if(charges, [&](const auto& charge) { return there.count(charge.first) == 0; });
   if (name.empty() || isThere || count < MAX_RESUMABLE_UPLOADS) return okStatus();
   return Error{ErrorCode::LIMIT,
                std::to_string(count) +
