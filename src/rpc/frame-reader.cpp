@@ -82,6 +82,8 @@ kj::Maybe<kj::Own<ReceivedMessage>> FrameReader::next() {
   }
 
   size_t contentBytes = totalWords * WORD;
+  isHeldBack = contentBytes > mostContent;
+  if (isHeldBack) return nullptr;
   auto arrived = available.slice(tableBytes, available.size());
   bool whole = arrived.size() >= contentBytes;
   if (!whole && contentBytes <= DIRECT_BYTES) return nullptr;
@@ -101,6 +103,11 @@ kj::Maybe<kj::Own<ReceivedMessage>> FrameReader::next() {
 }
 
 kj::Promise<bool> FrameReader::fill(kj::AsyncInputStream& stream) {
+  if (isHeldBack) {
+    auto paf = kj::newPromiseAndFulfiller<bool>();
+    heldBack = kj::mv(paf.fulfiller);
+    return kj::mv(paf.promise);
+  }
   if (partial.get() != nullptr) return fillPartial(stream);
   prepareBuffer();
   size_t room = buffer.size() - end;
@@ -142,6 +149,15 @@ kj::Promise<bool> FrameReader::fillPartial(kj::AsyncInputStream& stream) {
     missing = nullptr;
     return true;
   });
+}
+
+void FrameReader::holdBackAbove(size_t bytes) {
+  mostContent = bytes;
+  isHeldBack = false;  // next() looks again
+  KJ_IF_MAYBE (fulfiller, heldBack) {
+    (*fulfiller)->fulfill(true);
+  }
+  heldBack = nullptr;
 }
 
 kj::Maybe<kj::StringPtr> FrameReader::violation() const {

@@ -50,6 +50,10 @@ class FrameReader {
   // called after next() answered null, one call at a time.
   kj::Promise<bool> fill(kj::AsyncInputStream& stream);
 
+  // From now on a message with more content than this is neither read nor given memory: fill() waits, until the bound
+  // is lifted with SIZE_MAX.
+  void holdBackAbove(size_t bytes);
+
   // Throws, and lets violation() answer this.
   [[noreturn]] void refuse(kj::String sentence);
 
@@ -72,6 +76,10 @@ class FrameReader {
   kj::ArrayPtr<kj::byte> missing;
   bool largeBefore = false;
   bool busy = false;  // the last read brought as much as the small buffer takes
+
+  size_t mostContent = SIZE_MAX;
+  bool isHeldBack = false;  // the next message has more content than that
+  kj::Maybe<kj::Own<kj::PromiseFulfiller<bool>>> heldBack;
 
   kj::Maybe<kj::String> violationText;
 

@@ -30,6 +30,9 @@ class MessageStream final : private TurnEnd {
   // So many more messages, and the next one breaks a limit.
   void allowOnly(uint64_t count) { allowed = count; }
 
+  // See FrameReader::holdBackAbove().
+  void holdBackAbove(size_t bytes) { reader.holdBackAbove(bytes); }
+
   // Queues a message, which is sent at the end of the loop's turn at the latest. After the connection broke: does
   // nothing. Precondition: at most maxMessageBytes and 512 segments. `ownerOf` is asked for what keeps the segments
   // alive if they are not copied.

@@ -55,6 +55,7 @@ struct PeerConnection::Impl {
       peer = askForBootstrap();
     } else {
       if (options.strangersMessages > 0) messages.allowOnly(options.strangersMessages);
+      if (options.strangersMessageBytes > 0) messages.holdBackAbove(options.strangersMessageBytes);
       pauseReadingAbove(options.strangersHighWater > 0 ? options.strangersHighWater : incomingHighWater);
     }
   }
@@ -88,6 +89,7 @@ kj::Promise<void> PeerConnection::flushed() { return impl->messages.flushed(); }
 
 void PeerConnection::trust() {
   impl->messages.allowOnly(UINT64_MAX);
+  impl->messages.holdBackAbove(SIZE_MAX);
   impl->pauseReadingAbove(impl->incomingHighWater);
 }
 

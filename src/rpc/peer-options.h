@@ -16,8 +16,9 @@ struct PeerOptions {
   size_t incomingHighWater = 64 << 20;  // server: with more than this in calls not yet answered nothing more is read;
                                         // 0: no such limit
   // Of a peer that may be anybody, until PeerConnection::trust(); 0: all are trusted from the beginning.
-  size_t strangersHighWater = 0;   // in place of incomingHighWater
-  uint64_t strangersMessages = 0;  // more of them end the connection
+  size_t strangersHighWater = 0;     // in place of incomingHighWater
+  uint64_t strangersMessages = 0;    // more of them end the connection
+  size_t strangersMessageBytes = 0;  // a longer one stays in the socket until then
 };
 
 // What went over the wire. Written by the connection's loop, read by any thread.

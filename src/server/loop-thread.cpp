@@ -22,6 +22,8 @@ namespace {
 // Of one that has not logged in. Ten times what a client sends that has much to say at once.
 constexpr uint64_t STRANGERS_MESSAGES = 2048;
 constexpr size_t STRANGERS_HIGH_WATER = 64 << 10;
+// A login is shorter; what follows it in the same round trip may wait until that is answered.
+constexpr size_t STRANGERS_MESSAGE = 64 << 10;
 constexpr kj::StringPtr CROWDED_OUT = "it had not logged in, and had to give way to others"_kj;
 
 kj::Duration nanoseconds(uint64_t count) { return int64_t(count) * kj::NANOSECONDS; }
@@ -65,7 +67,8 @@ class ServedConnection {
                    capnp::Capability::Client(newGateway(kj::addRef(*context))), place->registered.counters,
                    {.maxMessageBytes = server.options.limits[Limit::CONNECTION_MESSAGE],
                     .strangersHighWater = STRANGERS_HIGH_WATER,
-                    .strangersMessages = STRANGERS_MESSAGES}) {
+                    .strangersMessages = STRANGERS_MESSAGES,
+                    .strangersMessageBytes = STRANGERS_MESSAGE}) {
     context->connection = connection;
   }
 

@@ -343,6 +343,38 @@ TEST(PeerConnection, TakesOnlySoManyMessagesOfOneWhoIsNotTrusted) {
   for (unsigned i = 0; i < 100; ++i) known.helloRequest().send().wait(loop.waitScope);
 }
 
+TEST(PeerConnection, TakesNoLongMessageOfOneWhoIsNotTrustedYet) {
+  class Counting final : public schema::ByteSink::Server {
+   public:
+    explicit Counting(size_t& bytes) : bytes(bytes) {}
+
+   private:
+    size_t& bytes;
+    kj::Promise<void> write(WriteContext call) override {
+      bytes += call.getParams().getData().size();
+      return kj::READY_NOW;
+    }
+  };
+  Loop loop;
+  PeerOptions options;
+  options.strangersMessageBytes = 64 << 10;
+  size_t bytes = 0;
+  InProcessPeers peers(schema::ByteSink::Client(kj::heap<Counting>(bytes)), options);
+  auto sink = peers.bootstrap<schema::ByteSink>();
+  std::vector<kj::Promise<void>> writes;
+  for (size_t size : {60'000, 1'000'000, 5}) {
+    auto request = sink.writeRequest();
+    request.initData(size);
+    writes.push_back(request.send());
+  }
+  settle(loop.waitScope);
+  EXPECT_EQ(bytes, 60'000u);
+  EXPECT_LE(peers.serverCounters.bytesReceived, 200'000u) << "the rest stays where it is";
+  peers.server->trust();
+  settle(loop.waitScope);
+  EXPECT_EQ(bytes, 1'060'005u);
+}
+
 TEST(PeerConnection, LimitsWhatAStreamHasInFlight) {
   class StuckSink final : public schema::ByteSink::Server {
     kj::Promise<void> write(WriteContext) override { return kj::NEVER_DONE; }
