@@ -75,7 +75,8 @@ class Examination {
   Finding unreachable(const Error& error) const {
     std::string message = error.message.substr(0, error.message.find(';'));
     if (wasChosen)
-      return Finding::problem("server", message, "see whether it runs there, and whether the address is right");
+      return Finding::problem("server", message,
+                              "see whether it runs there (systemctl status capstan), and whether the address is right");
     return Finding::warning("server", message, "start one where it is wanted: capstan serve FOLDER");
   }
 

@@ -1,5 +1,6 @@
 #include <capstan/client/cli/doctor-certificate.h>
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <ctime>
@@ -23,6 +24,14 @@ std::string dayOf(int64_t time) {
   gmtime_r(&seconds, &parts);
   char text[16] = {};
   return std::string(text, strftime(text, sizeof(text), "%Y-%m-%d", &parts));
+}
+
+// A key that an administrator brings is often root's, and may be read by a group that the service is in.
+bool isForServicesGroup(const std::string& key) {
+  constexpr mode_t OF_GROUP_AND_OTHERS = 077;
+  struct stat status;
+  return stat(key.c_str(), &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == 0 &&
+         (status.st_mode & OF_GROUP_AND_OTHERS) == S_IRGRP;
 }
 
 }  // namespace
@@ -52,9 +61,8 @@ Finding lookAtCertificate(const std::string& stateFolder, const std::optional<st
     return Finding::ok(CHECK, "there is no certificate yet; the first start makes one");
   }
   uid_t owner = isOwn ? expectedOwnerOf(stateFolder) : geteuid();
-  if (auto secret = lookAtSecret(CHECK, "the key", key, owner, true); secret->state != Finding::State::OK) {
-    return *secret;
-  }
+  auto secret = lookAtSecret(CHECK, "the key", key, owner, true);
+  if (secret->state != Finding::State::OK && (isOwn || !isForServicesGroup(key))) return *secret;
   std::string what = "the certificate in " + escapeForTerminal(file);
   std::string replace = isOwn ? "remove the file; the next start makes another" : "name files that belong together";
   auto text = readFile(file, rpc::MAX_CERTIFICATE_BYTES);

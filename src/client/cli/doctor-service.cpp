@@ -25,15 +25,17 @@ bool endsWith(std::string_view text, std::string_view end) {
 bool isCapstanHere(pid_t process) { return procFile(process, "comm") == "capstan\n"; }
 
 std::optional<Unit> unitIn(std::string_view cgroup) {
-  // One hierarchy is "0::/path"; older systems have more, of which systemd's own is "1:name=systemd:/path".
-  size_t at = cgroup.rfind("::/");
-  if (size_t old = cgroup.find(":name=systemd:/"); old != std::string_view::npos) at = old;
-  if (at == std::string_view::npos) return std::nullopt;
-  std::string_view path = cgroup.substr(cgroup.find('/', at));
-  path = path.substr(0, path.find('\n'));
-  std::string_view last = path.substr(path.rfind('/') + 1);
-  if (!endsWith(last, ".service")) return std::nullopt;
-  return Unit{std::string(last), path.find("/user@") != std::string_view::npos};
+  // One hierarchy is "0::/path"; older systems have more, of which systemd's own is "1:name=systemd:/path". A container
+  // may see both, and only one of them tells the unit.
+  for (std::string_view hierarchy : {":name=systemd:/", "::/"}) {
+    size_t at = cgroup.rfind(hierarchy);
+    if (at == std::string_view::npos) continue;
+    std::string_view path = cgroup.substr(cgroup.find('/', at));
+    path = path.substr(0, path.find('\n'));
+    std::string_view last = path.substr(path.rfind('/') + 1);
+    if (endsWith(last, ".service")) return Unit{std::string(last), path.find("/user@") != std::string_view::npos};
+  }
+  return std::nullopt;
 }
 
 Finding judgeUnit(const Unit& unit, bool lingers, const std::string& user) {

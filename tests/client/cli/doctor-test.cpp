@@ -196,6 +196,22 @@ TEST(DoctorCertificate, FindsAKeyThatDoesNotFit) {
   expectState(lookAtCertificate("/none", folder / "none.pem", folder / "right.pem"), State::PROBLEM);
 }
 
+TEST(DoctorCertificate, LetsAGroupReadAKeyOfRoot) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root has files of root";
+  TempFolder folder;
+  auto made = rpc::TlsIdentity::make();
+  ASSERT_TRUE(made.ok());
+  folder.write("cert.pem", made->certificate);
+  folder.write("key.pem", made->key);
+  auto looked = [&](mode_t mode) {
+    KJ_SYSCALL(chmod((folder / "key.pem").c_str(), mode));
+    return lookAtCertificate("/none", folder / "cert.pem", folder / "key.pem");
+  };
+  expectState(looked(0640), State::OK);
+  expectState(looked(0660), State::PROBLEM);
+  expectState(looked(0644), State::PROBLEM);
+}
+
 TEST(DoctorFiles, WantsTheStateFolderToItsOwner) {
   TempFolder base;
   base.makeFolder("state");
@@ -245,6 +261,9 @@ TEST(DoctorService, FindsTheUnitInTheGroupOfAProcess) {
   auto old = unitIn("5:cpu:/x\n1:name=systemd:/system.slice/files.service\n0::/\n");
   ASSERT_TRUE(old.has_value());
   EXPECT_EQ(old->name, "files.service");
+  auto within = unitIn("9:name=systemd:/\n0::/system.slice/files.service\n");
+  ASSERT_TRUE(within.has_value());
+  EXPECT_EQ(within->name, "files.service");
   for (auto& text : {"", "0::/", "0::/\n", "0::/user.slice/user-1000.slice/session-3.scope\n",
                      "0::/user.slice/user-1000.slice/user@1000.service/app.slice/term.scope\n", "5:cpu:/x\n"}) {
     EXPECT_FALSE(unitIn(text).has_value()) << text;
