@@ -220,8 +220,8 @@ class Units(EndToEnd):
         return [os.path.join(folder, "capstan." + suffix) for suffix in ("service", "socket")]
 
     def settings(self, kind, name):
-        with open(self.units(kind)[0]) as unit:
-            return re.findall(r"(?m)^%s=(.*)$" % name, unit.read())
+        with open(os.path.join(UNITS, kind, "capstan.service.in")) as template:
+            return re.findall(r"(?m)^%s=(.*)$" % name, template.read())
 
     def analyze(self, *arguments):
         if not shutil.which("systemd-analyze"):
@@ -234,6 +234,14 @@ class Units(EndToEnd):
             with self.subTest(kind):
                 told = self.analyze("--" + kind, "verify", "--man=no", *self.units(kind))
                 self.assertEqual((told.returncode, told.stdout), (0, ""))
+
+    def test_what_fails_for_long_is_tried_again_for_as_long(self):
+        for kind in ("system", "user"):
+            with self.subTest(kind):
+                (pause,), (interval,), (burst,) = (
+                    self.settings(kind, name) for name in ("RestartSec", "StartLimitIntervalSec", "StartLimitBurst"))
+                # Else the service and its socket would fail for good, and later visitors find nobody.
+                self.assertGreater(int(burst), int(interval) / int(pause) + 1)
 
     def test_they_expose_no_more_than_they_have_to(self):
         for kind, worst in WORST_EXPOSURE.items():
