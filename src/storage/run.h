@@ -66,6 +66,9 @@ class Run {
   // The slot stays empty.
   virtual void giveUp(const Slot& slot) = 0;
 
+  // Why nothing more may be done in its name: its holder keeps too much in the trash (`quota`).
+  virtual Status mayGoOn() { return okStatus(); }
+
   // A change was made. Time is filled in.
   virtual void record(RunRecord record) = 0;
 

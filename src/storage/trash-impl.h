@@ -1,6 +1,8 @@
 // The trash behind its interface: the runs' folders, what is known of them, and the thread that keeps the limits.
-// Internal; trash.cpp keeps runs, trash-list.cpp and trash-undo.cpp read them.
+// Internal; trash.cpp keeps runs, trash-bounds.cpp bounds those of shares, trash-list.cpp and trash-undo.cpp read them.
 #pragma once
+
+#include <unistd.h>
 
 #include <atomic>
 #include <condition_variable>
@@ -11,6 +13,7 @@
 #include <thread>
 
 #include <capstan/storage/trash-journal.h>
+#include <capstan/storage/trash-ledger.h>
 #include <capstan/storage/trash-run.h>
 #include <capstan/storage/trash.h>
 
@@ -27,7 +30,8 @@ class TrashImpl final : public Trash {
   TrashImpl(const Root& root, Staging& staging, TrashLimits limits, kj::AutoCloseFd folder);
   ~TrashImpl() noexcept(false);
 
-  Result<std::shared_ptr<Run>> begin(std::string id, std::string label, std::string client, RunScope scope) override;
+  Result<std::shared_ptr<Run>> begin(std::string id, std::string label, std::string client, RunScope scope,
+                                     std::vector<TrashBound> bounds) override;
   Result<std::vector<RunInfo>> runs(const RunScope& scope) override;
   Result<Page> list(const std::string& run, const std::string& path, const std::string& cursor, size_t max,
                     const RunScope& scope) override;
@@ -62,6 +66,18 @@ class TrashImpl final : public Trash {
   bool drop(const std::string& name);
   void work();
 
+  void bind(RunFolder::Options& options, std::vector<TrashBound> bounds);
+  // Whether this may come into the run, for which others may have to go: on the committer's thread. A drop is a rename.
+  Status admit(const TrashLedger::Run& run, const std::vector<TrashBound>& bounds, const Arrival& arrival);
+  // Drops runs that are bound, save that one, until so much has room: the oldest first, but those of the holder who
+  // needs the room before those of whom it has it from. Answers whether there is room now.
+  bool dropOldest(const TrashBound& bound, std::string holder, uint64_t wanted, const std::string& except);
+  bool isKept(const std::string& name) const { return faccessat(trash, name.c_str(), F_OK, 0) == 0; }
+  // After a look at the disk.
+  void keepBounds();
+  void forgetGone();
+  void lookOnce();
+
   // constant after construction
   const Root& root;
   Staging& staging;
@@ -69,6 +85,10 @@ class TrashImpl final : public Trash {
   const kj::AutoCloseFd trash;
   bool exchanges = false;
   std::atomic<uint64_t> held{0};
+  TrashLedger ledger;
+
+  std::mutex looking;   // held by whoever looks for the first time
+  bool looked = false;  // protected by looking
 
   // protected by mutex
   std::mutex mutex;

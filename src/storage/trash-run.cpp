@@ -15,6 +15,7 @@
 #include <capstan/base/log.h>
 #include <capstan/base/text.h>
 #include <capstan/storage/mutation.h>
+#include <capstan/storage/usage.h>
 
 namespace capstan::storage {
 
@@ -23,13 +24,19 @@ namespace {
 constexpr int OPEN_FOLDER = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 constexpr size_t ROOM_BYTES = 16 << 10;
 constexpr int LOCK_TRIES = 100;
+constexpr int64_t LEAST_RUN = 3 * LEAST_CHARGE;  // its folder, that of displaced things, and a journal
 
 Error failed(const char* doing) { return errorFromErrno(errno, doing); }
 
 }  // namespace
 
 RunFolder::RunFolder(const Root& root, Staging& staging, int trash, Options optionsParam)
-    : root(root), staging(staging), trash(trash), options(std::move(optionsParam)), name(toHex(options.id)) {}
+    : root(root),
+      staging(staging),
+      trash(trash),
+      options(std::move(optionsParam)),
+      name(toHex(options.id)),
+      since(nowNanoseconds()) {}
 
 RunFolder::~RunFolder() noexcept(false) {
   if (isOpened) addMark(RunRecord::Kind::CLOSED);
@@ -80,6 +87,8 @@ Status RunFolder::takeUp() {
   if (!known.ok()) return known.error();
   if (isOthers(*known)) return noSuchRun(name);
   for (auto& record : known->records) nextNumber = std::max(nextNumber, record.number + 1);
+  if (!known->records.empty()) since = began = known->records.front().time;
+  journalBytes = known->bytes;
   return okStatus();
 }
 
@@ -125,11 +134,13 @@ Result<bool> RunFolder::tryToMake() {
   if (status.st_size > 0) return true;
   RunRecord begin;
   begin.kind = RunRecord::Kind::BEGIN;
-  begin.time = nowNanoseconds();
+  noteBegin();
+  begin.time = began;
   begin.path = options.label;
   begin.from = options.client;
   begin.after = encode(options.scope);
   buffer = encode(begin) + buffer;
+  grow(LEAST_RUN);
   return true;
 }
 
@@ -172,17 +183,33 @@ void RunFolder::giveRoomBack() {
 
 Result<Run::Slot> RunFolder::reserve(const std::string& path, const std::string& from, const struct stat& what,
                                      const std::string& origin, uint64_t placed) {
-  Status made = make();
-  if (!made.ok()) return made.error();
-  Slot slot{nextNumber++, files, std::to_string(nextNumber - 1)};
+  noteBegin();
+  Arrival arrival = arrivalOf(what, origin);
+  Status mayCome = options.admit ? options.admit(arrival, began) : okStatus();
+  if (!mayCome.ok()) return mayCome.error();
   RunRecord intent;
   intent.kind = RunRecord::Kind::INTENT;
-  intent.number = slot.number;
   intent.path = path;
   intent.from = from;
   intent.after = origin;
   intent.inode = what.st_ino;
   intent.placed = placed;
+  admitted = 0;
+  auto slot = newSlot(std::move(intent));
+  if (slot.ok()) {
+    admitted = arrival.bytes;
+    displaced = true;
+  } else {
+    grow(-int64_t(arrival.bytes));
+  }
+  return slot;
+}
+
+Result<Run::Slot> RunFolder::newSlot(RunRecord intent) {
+  Status made = make();
+  if (!made.ok()) return made.error();
+  Slot slot{nextNumber++, files, std::to_string(nextNumber - 1)};
+  intent.number = slot.number;
   // What follows it says no more than this.
   Status stored = makeRoom(3 * encode(intent).size() + 256);
   if (stored.ok()) {
@@ -191,8 +218,31 @@ Result<Run::Slot> RunFolder::reserve(const std::string& path, const std::string&
     if (!stored.ok()) giveUp(slot);
   }
   if (!stored.ok()) return stored.error();
-  displaced = true;
   return slot;
+}
+
+Arrival RunFolder::arrivalOf(const struct stat& what, const std::string& origin) const {
+  using Kind = Arrival::Kind;
+  Arrival arrival{Kind::NEW, chargeOf(what), journalBytes, origin};
+  // Nobody who comes by way of the server can set the time of the last change.
+  if (toNanoseconds(what.st_ctim) < since) arrival.kind = Kind::OLD;
+  if (S_ISDIR(what.st_mode)) arrival.kind = Kind::FOLDER;
+  if (!origin.empty()) arrival.kind = Kind::FROM_TRASH;
+  return arrival;
+}
+
+Status RunFolder::mayGoOn() {
+  if (!options.admit) return okStatus();
+  noteBegin();
+  return options.admit({Arrival::Kind::RECORDS, 0, journalBytes, {}}, began);
+}
+
+void RunFolder::noteBegin() {
+  if (began == 0) began = nowNanoseconds();
+}
+
+void RunFolder::grow(int64_t growth) const {
+  if (options.grown && growth != 0) options.grown(growth, began);
 }
 
 void RunFolder::giveUp(const Slot& slot) {
@@ -200,6 +250,7 @@ void RunFolder::giveUp(const Slot& slot) {
   nothing.kind = RunRecord::Kind::VOID;
   nothing.number = slot.number;
   record(std::move(nothing));
+  grow(-int64_t(std::exchange(admitted, 0)));
 }
 
 void RunFolder::addMark(RunRecord::Kind kind) {
@@ -213,7 +264,11 @@ void RunFolder::addMark(RunRecord::Kind kind) {
 void RunFolder::record(RunRecord record) {
   if (!std::exchange(isOpened, true)) addMark(RunRecord::Kind::OPENED);
   record.time = nowNanoseconds();
-  buffer += encode(record);
+  noteBegin();
+  std::string bytes = encode(record);
+  buffer += bytes;
+  journalBytes += bytes.size();
+  grow(int64_t(bytes.size()));
   // At once, so that a kill does not lose it. What could not be written is tried again by write().
   (void)flushBuffer().ok();
 }

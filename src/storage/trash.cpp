@@ -19,6 +19,7 @@
 #include <capstan/base/path.h>
 #include <capstan/base/text.h>
 #include <capstan/storage/staging.h>
+#include <capstan/storage/usage.h>
 
 namespace capstan::storage {
 
@@ -189,18 +190,22 @@ bool RunScope::sees(const RunScope& run) const { return isWithin(run.holder, hol
 
 bool RunScope::mayAddTo(const RunScope& run) const { return run.holder == holder && isWithin(top, run.top); }
 
-Result<std::shared_ptr<Run>> TrashImpl::begin(std::string id, std::string label, std::string client, RunScope scope) {
+Result<std::shared_ptr<Run>> TrashImpl::begin(std::string id, std::string label, std::string client, RunScope scope,
+                                              std::vector<TrashBound> bounds) {
   if (id.empty()) id = randomBytes(RUN_ID_BYTES);
   if (id.size() != RUN_ID_BYTES) return Error{ErrorCode::INVALID_ARGUMENT, "the id of a run has 16 bytes", {}};
+  if (!bounds.empty()) lookOnce();
+  std::shared_ptr<RunFolder> under;  // should it end here, that takes the mutex
   std::unique_lock lock(mutex);
   opened.wait(lock, [&] { return opening.count(id) == 0; });
   std::erase_if(active, [](const auto& item) { return item.second.expired(); });
-  if (auto run = active[id].lock()) {
-    if (!scope.mayAddTo(run->scope())) return noSuchRun(toHex(id));
-    return std::shared_ptr<Run>(run);
+  if ((under = active[id].lock()) != nullptr) {
+    if (!scope.mayAddTo(under->scope())) return noSuchRun(toHex(id));
+    return std::shared_ptr<Run>(under);
   }
-  auto ended = [this]() { sweepSoon(); };
-  RunFolder::Options options{id, std::move(label), std::move(client), std::move(scope), exchanges, ended};
+  RunFolder::Options options{
+      id, std::move(label), std::move(client), std::move(scope), exchanges, [this]() { sweepSoon(); }, {}, {}};
+  if (!bounds.empty()) bind(options, std::move(bounds));
   opening.insert(id);
   lock.unlock();
   auto run = RunFolder::open(root, staging, trash, std::move(options));
@@ -237,6 +242,7 @@ Result<RunInfo> TrashImpl::infoOf(const std::string& name) {
                 found->second.filesChanged == changed;
     if (same) return found->second.info;
   }
+  uint64_t before = ledger.beforeLook(name);
   // Read after it was looked at: what comes in between is looked at again.
   auto run = openRun(name);
   if (!run.ok()) return run.error();
@@ -255,6 +261,8 @@ Result<RunInfo> TrashImpl::infoOf(const std::string& name) {
   if (!info.undoneBy.empty() || hasGaps(run->journal)) info.canUndo = false;
   std::set<uint64_t> seen;
   info.bytes = bytesIn(kj::mv(run->files), seen);
+  bool isShares = !info.scope.holder.empty();
+  if (isShares) ledger.found({name, info.scope.holder, info.began}, contentIn(trash, name), before);
   std::lock_guard lock(mutex);
   known[name] = {uint64_t(journal.st_size), changed, info};
   return info;
@@ -285,6 +293,7 @@ bool TrashImpl::drop(const std::string& name) {
   kj::AutoCloseFd journal(openat(trash, (name + "/" + JOURNAL_FILE).c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
   if (journal.get() >= 0 && flock(journal, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) return false;
   if (staging.throwAway(trash, name) < 0) return false;
+  ledger.forget(name);
   std::lock_guard lock(mutex);
   known.erase(name);
   return true;
@@ -306,6 +315,8 @@ Result<uint64_t> TrashImpl::empty(uint64_t olderThan) {
 void TrashImpl::sweep() {
   auto all = runs({});
   if (!all.ok()) return;
+  keepBounds();
+  std::erase_if(*all, [&](const RunInfo& info) { return !isKept(toHex(info.id)); });
   struct statvfs disk;
   uint64_t room = UINT64_MAX;
   if (fstatvfs(trash, &disk) == 0) room = uint64_t(double(disk.f_blocks) * double(disk.f_frsize) * limits.share);

@@ -34,6 +34,16 @@ struct RunScope {
   bool mayAddTo(const RunScope& run) const;
 };
 
+// How much the runs of one holder, and of those who have it from them, may keep, journals included; counted as in
+// usage.h. When they would keep more, the oldest of them go first. The latest may keep more by itself, of what was
+// there before it began; what would go beyond that in another way is refused (`quota`).
+struct TrashBound {
+  std::string holder;  // as in RunScope
+  uint64_t bytes = 0;
+  uint64_t before = 0;  // what the holder's part of the tree held when the run was begun
+  std::string label;    // of the holder, in errors
+};
+
 struct RunInfo {
   std::string id;  // 16 bytes
   std::string label;
@@ -60,9 +70,9 @@ class Trash {
   virtual ~Trash() noexcept(false) = default;
 
   // The run with this id, or a new one (`id` empty). Nothing is written before something is displaced or done. One that
-  // was begun by somebody else, or elsewhere, is notFound.
-  virtual Result<std::shared_ptr<Run>> begin(std::string id, std::string label, std::string client,
-                                             RunScope scope = {}) = 0;
+  // was begun by somebody else, or elsewhere, is notFound. The bounds are held as long as something comes into the run.
+  virtual Result<std::shared_ptr<Run>> begin(std::string id, std::string label, std::string client, RunScope scope = {},
+                                             std::vector<TrashBound> bounds = {}) = 0;
 
   virtual Result<std::vector<RunInfo>> runs(const RunScope& scope = {}) = 0;  // the latest first
   // What the run (empty: any) displaced at or below the path, after `cursor`, at most `max`.

@@ -24,6 +24,7 @@ class RunBeneath final : public Run {
     if (record.kind == RunRecord::Kind::MOVED) record.from = joinPath(top, record.from);
     outer.record(std::move(record));
   }
+  Status mayGoOn() override { return outer.mayGoOn(); }
   void write(Round& round) override { outer.write(round); }
 
  private:
@@ -75,6 +76,8 @@ Status GrantedMutation::flushContent(Round& outer) {
 Result<Entry> GrantedMutation::apply(Round& outer) {
   if (auto ended = grant.ended()) return *ended;
   if (quotas.empty()) return applyWithin(outer);
+  Status mayGoOn = outer.run == nullptr ? okStatus() : outer.run->mayGoOn();
+  if (!mayGoOn.ok()) return mayGoOn.error();
   int64_t growth = inner->growth(root);
   for (auto& quota : quotas) {
     Status fits = quota.check(growth);

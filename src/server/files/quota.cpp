@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include <capstan/base/path.h>
 #include <capstan/base/saturating.h>
 #include <capstan/base/text.h>
 #include <capstan/storage/beneath.h>
@@ -32,10 +33,24 @@ bool Usage::isDue(uint64_t wanted, uint64_t bound) const {
   return wanted > 0 && after > saturatingSigned(bound) && age > REMEASURE_TIME;
 }
 
+bool Usage::isOlderThan(Clock::duration age) const {
+  std::lock_guard lock(mutex);
+  return !known || Clock::now() - measured > std::max<Clock::duration>(age, took * MEASURING_SHARE);
+}
+
 void Usage::prepare(uint64_t wanted, uint64_t bound) {
   if (!isDue(wanted, bound)) return;
   std::lock_guard one(measuring);
-  if (!isDue(wanted, bound)) return;  // somebody else has just done it
+  if (isDue(wanted, bound)) measure();  // else somebody else has just done it
+}
+
+void Usage::refresh() {
+  if (!isOlderThan(REMEASURE_TIME)) return;
+  std::lock_guard one(measuring);
+  if (isOlderThan(REMEASURE_TIME)) measure();
+}
+
+void Usage::measure() {
   {
     std::lock_guard lock(mutex);
     meanwhile = 0;
@@ -73,6 +88,16 @@ Status Quota::check(int64_t growth) const {
                {}};
 }
 
+storage::TrashBound Quota::ofTrash() const {
+  usage->refresh();
+  return {holder, bound, usage->bytes(), label};
+}
+
+std::string holderOf(const Grant& grant) {
+  if (grant.isOwner()) return {};
+  return joinPath(holderOf(*grant.parent), grant.id);
+}
+
 std::shared_ptr<Usage> Quotas::usageOf(const std::string& path) {
   std::lock_guard lock(mutex);
   auto& usage = usages[path];
@@ -87,7 +112,7 @@ std::vector<Quota> Quotas::of(const Grant& grant) {
     if (terms.quota == 0) continue;
     std::string label =
         terms.label.empty() ? "the share " + each->id : "the share \"" + escapeForTerminal(terms.label) + "\"";
-    quotas.emplace_back(usageOf(terms.path), terms.quota, std::move(label));
+    quotas.emplace_back(usageOf(terms.path), terms.quota, std::move(label), holderOf(*each));
   }
   return quotas;
 }

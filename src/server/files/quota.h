@@ -1,5 +1,5 @@
-// Quotas of shares: how much the files below a share's path may hold. What is there is measured, remembered, and kept
-// up to date with what is brought; measured anew before something is refused.
+// Quotas of shares: how much the files below a share's path may hold, and its runs in the trash. What is there is
+// measured, remembered, and kept up to date with what is brought; measured anew before something is refused.
 #pragma once
 
 #include <chrono>
@@ -14,6 +14,7 @@
 #include <capstan/server/access/grant.h>
 #include <capstan/server/files/storage.h>
 #include <capstan/storage/root.h>
+#include <capstan/storage/trash.h>
 
 namespace capstan::server::files {
 
@@ -28,6 +29,8 @@ class Usage {
   // Measures if that was not done yet, if it is long ago, or if `wanted` more bytes would go beyond the bound and the
   // last time is more than REMEASURE_TIME ago. Blocks, for long where there is much.
   void prepare(uint64_t wanted, uint64_t bound);
+  // Measures if that was not done in the last REMEASURE_TIME. Blocks too.
+  void refresh();
   // As it was last measured, with what came and went since.
   uint64_t bytes() const;
   void add(int64_t growth);
@@ -48,23 +51,31 @@ class Usage {
   Clock::duration took{};
 
   bool isDue(uint64_t wanted, uint64_t bound) const;
+  bool isOlderThan(Clock::duration age) const;
+  void measure();
 };
+
+// As storage::RunScope has it: "" for the owner, "A/B" for B that was made from A.
+std::string holderOf(const Grant& grant);
 
 // One bound that holds for a grant: its own, or that of one that it was made from. Thread-safe.
 class Quota {
  public:
-  Quota(std::shared_ptr<Usage> usage, uint64_t bound, std::string label)
-      : usage(std::move(usage)), bound(bound), label(std::move(label)) {}
+  Quota(std::shared_ptr<Usage> usage, uint64_t bound, std::string label, std::string holder)
+      : usage(std::move(usage)), bound(bound), label(std::move(label)), holder(std::move(holder)) {}
 
   void prepare(uint64_t wanted) const { usage->prepare(wanted, bound); }
   // The error (`quota`) names the share and the bound.
   Status check(int64_t growth) const;
   void add(int64_t growth) const { usage->add(growth); }
+  // The same once more for what runs have displaced, as it is for one that begins now. Blocks.
+  storage::TrashBound ofTrash() const;
 
  private:
   std::shared_ptr<Usage> usage;
   uint64_t bound;
   std::string label;
+  std::string holder;
 };
 
 // All of one served folder. Thread-safe.

@@ -20,12 +20,6 @@ namespace {
 using Mutations = std::vector<std::unique_ptr<Mutation>>;
 using Results = std::vector<Result<Entry>>;
 
-// As RunScope has it: "" for the owner, "A/B" for B that was made from A.
-std::string holderOf(const Grant& grant) {
-  if (grant.isOwner()) return {};
-  return joinPath(holderOf(*grant.parent), grant.id);
-}
-
 std::unique_ptr<Root> rootAt(const Root& served, std::string_view top) {
   return top.empty() ? nullptr : storage::newRootBeneath(served, top);
 }
@@ -131,7 +125,9 @@ Status View::mayGrow(uint64_t bytes) const {
 }
 
 Result<std::shared_ptr<Run>> View::begin(std::string id, std::string label, std::string client) const {
-  return folder.trash->begin(std::move(id), std::move(label), std::move(client), scope);
+  std::vector<storage::TrashBound> bounds;
+  for (auto& quota : quotas) bounds.push_back(quota.ofTrash());
+  return folder.trash->begin(std::move(id), std::move(label), std::move(client), scope, std::move(bounds));
 }
 
 Result<std::shared_ptr<Run>> View::runOf(const std::string& id, const std::string& client) const {

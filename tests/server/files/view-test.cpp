@@ -76,6 +76,47 @@ TEST_F(ViewTest, HoldsTheQuotaOfAShareForThoseMadeFromIt) {
   EXPECT_EQ(folder->storedBelow("sub"), 2 * LEAST_CHARGE + 9000);
 }
 
+TEST_F(ViewTest, KeepsNoMoreThanTheQuotaInTheTrash) {
+  use(Grant::newOwner());
+  runBatch({putting("beside", "2")});
+  auto kept = [&]() { return storage::contentIn(state().root->stateFd(), "trash") - 5 * LEAST_CHARGE; };  // not its own
+  auto replace = [&](const std::string& path, int times) {
+    for (int i = 0; i < times; ++i) EXPECT_TRUE(runBatch({putting(path, bytes(20'000))}).at(0).ok());
+  };
+  auto parent = newGrant("parent", "sub", 100'000);
+  use(parent);
+  replace("b", 10);
+  EXPECT_LE(kept(), 100'000u);
+  EXPECT_EQ(runsSeen(), 3u);
+  stop();
+  start();
+  std::filesystem::create_directory(temp / "sub/deep");
+  use(newGrant("child", "sub/deep", 50'000, parent));
+  replace("b", 4);
+  EXPECT_LE(kept(), 100'000u);
+  EXPECT_EQ(runsSeen(), 1u) << "its own quota lets it keep no more";
+  use(parent);
+  EXPECT_EQ(runsSeen(), 3u) << "the oldest of its own has gone for the child's";
+  use(Grant::newOwner());
+  EXPECT_EQ(runsSeen(), 4u);
+}
+
+TEST_F(ViewTest, KeepsAllThatTheLatestRunHasRemovedOfTheOwners) {
+  auto grant = newGrant("one", "sub", 50'000);
+  use(grant);
+  runBatch({putting("a", "2")});
+  std::vector<Fill> all;
+  for (int i = 0; i < 10; ++i) {
+    temp.write("sub/owners " + std::to_string(i), bytes(20'000));
+    all.push_back(removing("owners " + std::to_string(i)));
+  }
+  for (auto& answer : runBatch(all)) EXPECT_TRUE(answer.ok()) << answer;
+  EXPECT_EQ(runsSeen(), 1u) << "an earlier one has made room";
+  use(Grant::newOwner());
+  EXPECT_EQ(undo(lastRun).count, 10u);
+  EXPECT_EQ(temp.read("sub/owners 9"), bytes(20'000));
+}
+
 TEST_F(ViewTest, CountsWhatIsEmptyToo) {
   use(newGrant("one", "sub", 20'000));  // one small file is there
   EXPECT_TRUE(mkdir("folder").ok());
