@@ -5,6 +5,7 @@
 #include <capstan/base/log.h>
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
+#include <capstan/server/access/guarded.h>
 #include <capstan/server/access/in-turn.h>
 
 namespace capstan::server {
@@ -176,7 +177,8 @@ class GatewayServer final : public schema::Gateway::Server {
       log::debug(context->peer.c_str(), " logged in as ", context->client.c_str(),
                  *share == 0 ? "" : " with the share ", share);
     }
-    call.getResults().setSession(kj::heap<SessionServer>(kj::addRef(*context), std::move(*login), std::move(*charge)));
+    call.getResults().setSession(
+        newGuarded<SessionServer>(kj::addRef(*context), std::move(*login), std::move(*charge)));
     return kj::READY_NOW;
   }
 

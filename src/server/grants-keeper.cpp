@@ -27,6 +27,13 @@ kj::Promise<void> GrantsKeeper::keep() {
 
 kj::Promise<void> GrantsKeeper::look() {
   using Found = Result<std::vector<std::shared_ptr<Grant>>>;
+  // What ended by its time, and what ended while no server ran: the first look is for these.
+  if (looks % LOOKS_PER_TIDYING == 0) {
+    server.folder->forgetLeftovers([grants = server.grants](std::string_view id) {
+      auto grant = grants->find(id);
+      return grant != nullptr && grant->ended();
+    });
+  }
   bool isTidying = ++looks % LOOKS_PER_TIDYING == 0;
   auto job = [grants = server.grants, isTidying]() -> Found {
     if (isTidying) grants->tidy();

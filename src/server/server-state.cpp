@@ -93,7 +93,11 @@ kj::Promise<void> ServerState::endAllUnder(std::vector<std::shared_ptr<Grant>> e
 
 kj::Promise<void> ServerState::cutAllUnder(std::vector<std::shared_ptr<Grant>> ended) {
   computing->endJobs();
-  return leases.cut(std::move(ended));
+  std::set<std::string, std::less<>> ids;
+  for (auto& grant : ended) ids.insert(grant->id);
+  auto cut = leases.cut(std::move(ended));
+  folder->forgetLeftovers([ids = std::move(ids)](std::string_view id) { return ids.contains(id); });
+  return cut;
 }
 
 uint64_t ServerState::mostConnections(schema::Authentication authentication) const {

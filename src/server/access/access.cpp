@@ -4,6 +4,7 @@
 
 #include <capnp/dynamic.h>
 
+#include <capstan/base/log.h>
 #include <capstan/base/path.h>
 #include <capstan/base/text.h>
 #include <capstan/rpc/outcome.h>
@@ -61,6 +62,8 @@ class CallInFlight {
   size_t counted = 0;
 };
 
+Error endedError() { return {ErrorCode::REVOKED, "the grant has ended", {}}; }
+
 // What a call answers that is not carried out.
 kj::Promise<void> answer(const MethodTerms& method, Access::Context context, const Error& error) {
   if (method.isStreaming) return rpc::exceptionFromError(error);
@@ -83,6 +86,15 @@ Lease::Cutting::Cutting(Lease& lease, kj::PromiseFulfillerPair<void> pair)
       done(pair.promise.fork()),
       expiring(lease.whenExpired().then([&lease]() { lease.cut(); }).eagerlyEvaluate(nullptr)) {}
 
+std::optional<Error> Lease::ended() const {
+  auto error = grant->ended();
+  if (error) return error;
+  KJ_IF_MAYBE (c, cutting) {
+    if (c->isOver) return endedError();
+  }
+  return std::nullopt;
+}
+
 kj::Promise<void> Lease::whenCut() {
   KJ_IF_MAYBE (c, cutting) {
     return c->done.addBranch();
@@ -90,8 +102,36 @@ kj::Promise<void> Lease::whenCut() {
   return kj::NEVER_DONE;
 }
 
+void Lease::add(Holder& holder) {
+  KJ_IF_MAYBE (c, cutting) {
+    if (c->isOver) return holder.letGo();
+    c->holders.add(holder);
+  }
+}
+
+void Lease::remove(Holder& holder) {
+  KJ_IF_MAYBE (c, cutting) {
+    if (holder.link.isLinked()) c->holders.remove(holder);
+  }
+}
+
 void Lease::cut() {
-  KJ_IF_MAYBE (c, cutting) c->cutter->fulfill();
+  KJ_IF_MAYBE (c, cutting) {
+    if (c->isOver) return;
+    auto self = kj::addRef(*this);
+    c->isOver = true;
+    c->cutter->fulfill();  // a call in flight keeps what it calls until it is dropped, after this
+    while (!c->holders.empty()) {
+      auto& holder = c->holders.front();
+      c->holders.remove(holder);
+      auto failure = kj::runCatchingExceptions([&]() { holder.letGo(); });
+      KJ_IF_MAYBE (exception, failure) {
+        log::error("something could not be let go of: ", rpc::errorFromException(*exception).message.c_str());
+      }
+    }
+    // If nobody has it any more: it may be in a promise of its own here.
+    if (!self->isShared()) kj::evalLater([self = kj::mv(self)]() {}).detach([](kj::Exception&&) {});
+  }
 }
 
 kj::Promise<void> Lease::whenExpired() {
@@ -125,30 +165,27 @@ std::optional<Error> Access::refusal(const MethodTerms& method) const {
   return std::nullopt;
 }
 
-Access::Method Access::guard(uint64_t interfaceId, uint16_t methodId, Context context,
-                             kj::FunctionParam<Method()> dispatch, InFlight inFlight) {
-  const MethodTerms* method = termsOf(interfaceId, methodId);
-  if (method == nullptr) return dispatch();  // which knows no such method either
-  if (auto error = refusal(*method)) {
+kj::Promise<void> Access::guard(const MethodTerms& method, Context context, kj::Own<kj::Refcounted> called,
+                                kj::FunctionParam<kj::Promise<void>()> dispatch, InFlight inFlight) {
+  if (auto error = refusal(method)) {
     context.releaseParams();
-    return {answer(*method, context, *error), method->isStreaming};
+    return answer(method, context, *error);
   }
   CallInFlight counted(kj::addRef(*lease));
   if (Meter* full = counted.begin()) {
     context.releaseParams();
-    return {answer(*method, context, full->refusal(Resource::CALLS, 1)), method->isStreaming};
+    return answer(method, context, full->refusal(Resource::CALLS, 1));
   }
-  auto called = dispatch();
-  called.promise = called.promise.attach(kj::mv(counted));
-  if (grant().isOwner() || inFlight == InFlight::GOES_ON) return called;
-  // The call's context keeps the capability, and with it this object.
+  auto done = dispatch().attach(kj::mv(counted), kj::mv(called));
+  if (grant().isOwner() || inFlight == InFlight::GOES_ON) return done;
   auto cut = lease->whenCut().then([]() { return true; });
-  auto done = called.promise.then([]() { return false; });
-  called.promise = done.exclusiveJoin(kj::mv(cut)).then([this, method, context](bool wasCut) -> kj::Promise<void> {
-    if (!wasCut) return kj::READY_NOW;
-    return answer(*method, context, lease->ended().value_or(Error{ErrorCode::REVOKED, "the grant has ended", {}}));
-  });
-  return called;
+  // The call's context keeps the capability, and with it this object.
+  return done.then([]() { return false; })
+      .exclusiveJoin(kj::mv(cut))
+      .then([this, &method, context](bool wasCut) -> kj::Promise<void> {
+        if (!wasCut) return kj::READY_NOW;
+        return answer(method, context, lease->ended().value_or(endedError()));
+      });
 }
 
 }  // namespace capstan::server

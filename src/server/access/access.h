@@ -1,5 +1,5 @@
-// What one capability may do, and the guard that stands before each of its calls: the only place where rights are
-// compared, where ended grants are noticed, and where calls in flight are cut.
+// What one capability may do, and the look at it that comes before each call: the only place where rights are compared,
+// where ended grants are noticed, and where calls in flight are cut. The objects that are called are in guarded.h.
 #pragma once
 
 #include <functional>
@@ -10,6 +10,7 @@
 #include <capnp/capability.h>
 #include <kj/async.h>
 #include <kj/function.h>
+#include <kj/list.h>
 #include <kj/refcount.h>
 #include <kj/timer.h>
 
@@ -36,21 +37,40 @@ class Lease final : public kj::Refcounted {
   // owned by the loop
   std::shared_ptr<void> registration;  // destroyed with it: how it is forgotten by whoever knows of it
 
-  // Why nothing under it succeeds any more.
-  std::optional<Error> ended() const { return grant->ended(); }
+  // Why nothing under it succeeds any more. Once it was cut there is a reason, whatever the clock says.
+  std::optional<Error> ended() const;
 
-  // Resolves when the grant has ended: what goes on without a call (a subscription, a computation) has to end then.
-  // Never for the owner's.
+  // Resolves when the grant has ended.
   kj::Promise<void> whenCut();
 
-  // Every call in flight answers that the grant has ended, which it has. Called on the loop when it was revoked; when
-  // its time is over, the lease does so by itself.
+  // Something that holds what is worth nothing once the grant has ended.
+  class Holder {
+   public:
+    virtual ~Holder() noexcept(false) = default;
+
+   protected:
+    // To be called once at most, on the loop. It may destroy other holders, and this one.
+    virtual void letGo() = 0;
+
+   private:
+    friend class Lease;
+    kj::ListLink<Holder> link;
+  };
+  // Lets it let go when the lease is cut, or at once if it was. To be removed before it is destroyed. For the owner's
+  // nothing is done.
+  void add(Holder& holder);
+  void remove(Holder& holder);
+
+  // Every call in flight answers that the grant has ended, which it has, and every holder lets go. Called on the loop
+  // when it was revoked; when its time is over, the lease does so by itself.
   void cut();
 
  private:
   struct Cutting {
     kj::Own<kj::PromiseFulfiller<void>> cutter;
     kj::ForkedPromise<void> done;
+    kj::List<Holder, &Holder::link> holders;  // links: what is slow to be cut costs no memory, and no promise each
+    bool isOver = false;
     kj::Promise<void> expiring;
 
     explicit Cutting(Lease& lease) : Cutting(lease, kj::newPromiseAndFulfiller<void>()) {}
@@ -83,33 +103,18 @@ class Access final : public kj::Refcounted {
   // The same lease for a tree below this one's, with what `wanted` leaves of the rights.
   kj::Own<Access> narrowed(std::string_view path, const Rights& wanted);
 
-  using Method = capnp::Capability::Server::DispatchCallResult;
   using Context = capnp::CallContext<capnp::AnyPointer, capnp::AnyPointer>;
 
   // Calls `dispatch` if the method may be called, and not too many calls are in flight; else answers why not, in its
   // results' `outcome`, with capabilities that answer the same. A call that is in flight when the grant ends is
-  // dropped, and answers that; GOES_ON is for calls that end grants, which have to answer that they did.
+  // dropped, and answers that; GOES_ON is for calls that end grants, which have to answer that they did. `called` is
+  // what is called, and is kept until the call is over.
   enum class InFlight { IS_CUT, GOES_ON };
-  Method guard(uint64_t interfaceId, uint16_t methodId, Context context, kj::FunctionParam<Method()> dispatch,
-               InFlight inFlight = InFlight::IS_CUT);
+  kj::Promise<void> guard(const MethodTerms& method, Context context, kj::Own<kj::Refcounted> called,
+                          kj::FunctionParam<kj::Promise<void>()> dispatch, InFlight inFlight);
 
  private:
   std::optional<Error> refusal(const MethodTerms& method) const;
-};
-
-// The base of every object that a client can call after its login.
-template <typename Interface>
-class Guarded : public Interface::Server {
- public:
-  explicit Guarded(kj::Own<Access> access) : access(kj::mv(access)) {}
-
-  Access::Method dispatchCall(uint64_t interfaceId, uint16_t methodId, Access::Context context) override {
-    return access->guard(interfaceId, methodId, context,
-                         [&]() { return Interface::Server::dispatchCall(interfaceId, methodId, context); });
-  }
-
- protected:
-  kj::Own<Access> access;  // constant
 };
 
 }  // namespace capstan::server

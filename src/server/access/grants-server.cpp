@@ -6,6 +6,7 @@
 #include <capstan/base/path.h>
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
+#include <capstan/server/access/guarded.h>
 #include <capstan/server/access/in-turn.h>
 
 namespace capstan::server {
@@ -33,17 +34,14 @@ class GrantsServer final : public Guarded<schema::Grants> {
   GrantsServer(kj::Own<Access> access, GrantsHost& host)
       : Guarded(kj::mv(access)), host(host), grants(host.theGrants()) {}
 
+ protected:
   // Whoever revokes its own grant hears that it is done.
-  Access::Method dispatchCall(uint64_t interfaceId, uint16_t methodId, Access::Context context) override {
+  Access::InFlight atTheEnd(uint64_t interfaceId, uint16_t methodId) const override {
     constexpr uint16_t REVOKE = 2;
     bool isRevoke = interfaceId == capnp::typeId<schema::Grants>() && methodId == REVOKE;
-    return access->guard(
-        interfaceId, methodId, context,
-        [&]() { return schema::Grants::Server::dispatchCall(interfaceId, methodId, context); },
-        isRevoke ? Access::InFlight::GOES_ON : Access::InFlight::IS_CUT);
+    return isRevoke ? Access::InFlight::GOES_ON : Access::InFlight::IS_CUT;
   }
 
- protected:
   kj::Promise<void> current(CurrentContext context) override {
     write(context.getResults().initShare(), grants->infoOf(access->grant()));
     return kj::READY_NOW;
@@ -80,7 +78,7 @@ class GrantsServer final : public Guarded<schema::Grants> {
     uint32_t count = ended->live;
     if (count > 0) log::info("the share ", id.c_str(), " and what was made from it is revoked (", count, ")");
     // What goes on under it is cut before anything waits for a disk. Should this call not get to storing it, refresh()
-    // does. `this`: the call's context keeps the capability.
+    // does. `this`: the call keeps this object.
     auto cut = host.endAllUnder(std::move(ended->grants));
     auto& scope = access->connection();
     auto stored = inTurn(scope, scope.shareJobs, [this, id]() {
@@ -150,7 +148,7 @@ void fillShare(schema::Share::Builder to, const Grants::Info& info, std::string_
 }
 
 schema::Grants::Client newGrants(kj::Own<Access> access, GrantsHost& host) {
-  return kj::heap<GrantsServer>(kj::mv(access), host);
+  return newGuarded<GrantsServer>(kj::mv(access), host);
 }
 
 }  // namespace capstan::server

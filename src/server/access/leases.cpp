@@ -51,11 +51,7 @@ struct LoopLeases::Impl {
   // On the loop, as long as this object is.
   kj::Promise<void> work() {
     return next().then([this](std::vector<std::shared_ptr<Cut>> cuts) {
-      for (auto& cut : cuts) {
-        for (Lease* lease : leases) {
-          if (cut->grants.contains(lease->grant.get())) lease->cut();
-        }
-      }
+      for (auto& cut : cuts) cutLeases(*cut);
       // Behind all that the cutting has set going: the calls are answered when the cuts are let go.
       return kj::evalLast([this, cuts = std::move(cuts)]() mutable {
         cuts.clear();
@@ -65,6 +61,15 @@ struct LoopLeases::Impl {
   }
 
  private:
+  // What is let go of may hold the last capabilities of other leases.
+  void cutLeases(const Cut& cut) {
+    std::vector<kj::Own<Lease>> ended;
+    for (Lease* lease : leases) {
+      if (cut.grants.contains(lease->grant.get())) ended.push_back(kj::addRef(*lease));
+    }
+    for (auto& lease : ended) lease->cut();
+  }
+
   std::mutex mutex;
   // protected by mutex
   std::vector<std::shared_ptr<Cut>> waiting;

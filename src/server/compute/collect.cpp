@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <capstan/rpc/outcome.h>
+#include <capstan/server/access/guarded.h>
 #include <capstan/server/files/piece-queue.h>
 
 namespace capstan::server::compute {
@@ -85,14 +86,6 @@ class CollectingSink final : public Guarded<schema::ByteSink> {
     fulfiller->fulfill(Error{ErrorCode::CANCELLED, "the literal was not sent to its end", {}});
   }
 
-  // As UploadServer has it: end() is to answer why a write failed.
-  DispatchCallResult dispatchCall(uint64_t interfaceId, uint16_t methodId,
-                                  capnp::CallContext<capnp::AnyPointer, capnp::AnyPointer> context) override {
-    auto result = Guarded::dispatchCall(interfaceId, methodId, context);
-    result.isStreaming = false;
-    return result;
-  }
-
  protected:
   kj::Promise<void> write(WriteContext context) override {
     KJ_IF_MAYBE (error, refusal()) {
@@ -161,7 +154,7 @@ class CollectingSink final : public Guarded<schema::ByteSink> {
 Collecting collect(ComputeScope& scope, std::unique_ptr<ContentWriter> writer, bool durable) {
   auto paf = kj::newPromiseAndFulfiller<ContentResult>();
   schema::ByteSink::Client sink =
-      kj::heap<CollectingSink>(kj::addRef(scope), std::shared_ptr(std::move(writer)), durable, kj::mv(paf.fulfiller));
+      newGuarded<CollectingSink>(kj::addRef(scope), std::shared_ptr(std::move(writer)), durable, kj::mv(paf.fulfiller));
   return {kj::mv(sink), kj::mv(paf.promise)};
 }
 

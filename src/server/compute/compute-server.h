@@ -1,6 +1,7 @@
 // Compute for one connection: makes values of calls, and jobs of tasks.
 #pragma once
 
+#include <capstan/server/access/guarded.h>
 #include <capstan/server/compute/jobs/jobs.h>
 #include <capstan/server/compute/operand.h>
 #include <capstan/server/compute/reduce.h>

@@ -41,7 +41,7 @@ class ComputingImpl final : public Computing {
 
   schema::Compute::Client newCompute(kj::Own<Access> access, kj::Timer& timer) override {
     auto budgets = budgetsOf(access->connection());
-    return kj::heap<ComputeServer>(
+    return newGuarded<ComputeServer>(
         kj::refcounted<ComputeScope>(context, *jobs, totals, kj::mv(access), std::move(budgets)), timer);
   }
 

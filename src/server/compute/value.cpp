@@ -3,6 +3,7 @@
 #include <capstan/rpc/compat.h>
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
+#include <capstan/server/access/guarded.h>
 #include <capstan/server/compute/deliver.h>
 #include <capstan/server/compute/elements.h>
 
@@ -34,18 +35,6 @@ void ValueNode::compute(kj::Promise<ContentResult> promise) {
             resolve(std::move(computed));
           })
           .eagerlyEvaluate(nullptr);
-  auto& lease = *scope->access->lease;
-  if (!lease.grant->isOwner()) cutting = lease.whenCut().then([this]() { stopForEnd(); }).eagerlyEvaluate(nullptr);
-}
-
-// The client may hold the value for as long as it likes, but nothing is computed for it any more.
-void ValueNode::stopForEnd() {
-  if (ready()) return;
-  theWork->stop = true;
-  scope->totals.computations.fetch_sub(1, std::memory_order_relaxed);
-  KJ_IF_MAYBE (promise, computation) scope->bury(kj::mv(*promise));
-  computation = nullptr;
-  resolve(scope->access->lease->ended().value_or(Error{ErrorCode::REVOKED, "the grant has ended", {}}));
 }
 
 void ValueNode::resolve(ContentResult computed) {
@@ -183,7 +172,7 @@ class ValueServer final : public Guarded<schema::Value> {
 }  // namespace
 
 schema::Value::Client newValue(ComputeScope& scope, kj::Own<ValueNode> node) {
-  return scope.known.add(kj::heap<ValueServer>(kj::addRef(scope), kj::mv(node)));
+  return scope.known.add(newGuarded<ValueServer>(kj::addRef(scope), kj::mv(node)));
 }
 
 schema::Value::Client newValue(ComputeScope& scope, std::shared_ptr<const Content> content) {
@@ -196,7 +185,9 @@ kj::Promise<kj::Maybe<kj::Own<ValueNode>>> localValue(ComputeScope& scope, schem
   return scope.known.getLocalServer(value).then(
       [](kj::Maybe<schema::Value::Server&> server) -> kj::Maybe<kj::Own<ValueNode>> {
         KJ_IF_MAYBE (found, server) {
-          return kj::downcast<ValueServer>(*found).share();
+          KJ_IF_MAYBE (value, kj::downcast<Guard<schema::Value>>(*found).as<ValueServer>()) {
+            return value->share();
+          }
         }
         return nullptr;
       });

@@ -48,9 +48,6 @@ class ValueNode final : public kj::Refcounted {
   kj::Maybe<ContentResult> result;
   std::vector<kj::Own<kj::PromiseFulfiller<void>>> waiting;
   kj::Maybe<kj::Promise<void>> computation;
-  kj::Promise<void> cutting = nullptr;  // while it is computed
-
-  void stopForEnd();
 };
 
 // The capability.

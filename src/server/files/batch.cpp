@@ -42,13 +42,6 @@ void BatchServer::throwAway() {
       .detach([](kj::Exception&&) {});
 }
 
-capnp::Capability::Server::DispatchCallResult BatchServer::dispatchCall(
-    uint64_t interfaceId, uint16_t methodId, capnp::CallContext<capnp::AnyPointer, capnp::AnyPointer> context) {
-  auto result = Guarded::dispatchCall(interfaceId, methodId, context);
-  result.isStreaming = false;
-  return result;
-}
-
 void BatchServer::Failures::taskFailed(kj::Exception&& exception) {
   if (batch.failed == nullptr) batch.failed = rpc::errorFromException(exception);
 }

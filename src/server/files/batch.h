@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include <capstan/server/access/guarded.h>
 #include <capstan/server/files/batch-copies.h>
 #include <capstan/server/files/folder-state.h>
 #include <capstan/server/files/slot.h>
@@ -62,10 +63,6 @@ class BatchServer final : public Guarded<schema::Batch> {
  public:
   BatchServer(FolderState& folder, std::shared_ptr<const View> view, BatchSlot slot, std::shared_ptr<Run> run);
   ~BatchServer() noexcept(false);
-
-  // As UploadServer has it: commit() has to be able to answer why add() has thrown.
-  DispatchCallResult dispatchCall(uint64_t interfaceId, uint16_t methodId,
-                                  capnp::CallContext<capnp::AnyPointer, capnp::AnyPointer> context) override;
 
  protected:
   kj::Promise<void> add(AddContext context) override;

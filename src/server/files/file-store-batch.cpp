@@ -46,12 +46,12 @@ kj::Promise<void> FileStoreServer::begin(BeginContext context) {
         if (!run.ok()) return refuse(context, run.error());
         auto results = context.getResults();
         results.setRun(rpc::asData((*run)->id()));
-        results.setBatch(kj::heap<BatchServer>(folder, view, kj::mv(slot), std::move(*run)));
+        results.setBatch(newGuarded<BatchServer>(folder, view, kj::mv(slot), std::move(*run)));
       });
 }
 
 kj::Promise<void> FileStoreServer::trash(TrashContext context) {
-  context.getResults().setTrash(kj::heap<TrashServer>(folder, view, kj::addRef(*access)));
+  context.getResults().setTrash(newGuarded<TrashServer>(folder, view, kj::addRef(*access)));
   return kj::READY_NOW;
 }
 

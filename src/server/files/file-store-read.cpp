@@ -115,7 +115,7 @@ kj::Promise<void> FileStoreServer::open(OpenContext context) {
     auto results = context.getResults();
     if (opened.ok()) {
       auto& files = slot.connection().files;
-      results.setFile(files.add(kj::heap<FileServer>(folder, view, std::move(*opened), kj::mv(slot))));
+      results.setFile(files.add(newGuarded<FileServer>(folder, view, std::move(*opened), kj::mv(slot))));
     } else {
       rpc::setError(results.initOutcome(), opened.error());
       results.setFile(rpc::failed<schema::File>(opened.error()));

@@ -105,12 +105,11 @@ struct Creation {
   std::optional<uint64_t> expectedSize;
   std::shared_ptr<const Grant> grant;
   Meters meters;
-  std::shared_ptr<Grants> grants;
   bool mayCheck = true;  // no mutation of the connection is on its way that could change the answer
 
   Result<std::shared_ptr<StagedContent>> begin(FolderState& folder, const View& view) const {
     const std::string& resumeName = target.resumeName;
-    Status counted = folder.leftovers->prepare(*grant, meters, grants.get(), resumeName);
+    Status counted = folder.leftovers->prepare(*grant, meters, resumeName);
     if (!counted.ok()) return counted.error();
     const Root& root = view.root();
     Staging& staging = view.staging();
@@ -223,7 +222,7 @@ kj::Promise<void> FileStoreServer::create(CreateContext context) {
     target->resumeName = Staging::resumeNameOf(access->grant().id, joinPath(view->top(), target->path),
                                                rpc::asView(options.getResumeKey()));
   }
-  Creation creation{*target, {}, lease.grant, lease.meters, scope->grants, !view->hasPending(*scope)};
+  Creation creation{*target, {}, lease.grant, lease.meters, !view->hasPending(*scope)};
   if (options.getExpectedSize().isKnown()) creation.expectedSize = options.getExpectedSize().getKnown();
   context.releaseParams();
 
@@ -243,8 +242,8 @@ kj::Promise<void> FileStoreServer::create(CreateContext context) {
         if (!counted.ok()) return answerError(context, counted.error());
         auto results = context.getResults();
         results.setOffset((*content)->size());
-        results.setUpload(kj::heap<UploadServer>(folder, view, kj::mv(slot), std::move(target), std::move(*content),
-                                                 std::move(staged)));
+        results.setUpload(newGuarded<UploadServer>(folder, view, kj::mv(slot), std::move(target), std::move(*content),
+                                                   std::move(staged)));
       });
 }
 

@@ -2,6 +2,7 @@
 // and the trash in file-store-batch.cpp.
 #pragma once
 
+#include <capstan/server/access/guarded.h>
 #include <capstan/server/files/folder-state.h>
 #include <capstan/server/files/view.h>
 
@@ -15,9 +16,6 @@ Error shuttingDownError();
 class FileStoreServer final : public Guarded<schema::FileStore> {
  public:
   FileStoreServer(FolderState& folder, kj::Own<Access> access);
-
-  Access& granted() { return *access; }
-  const View& seen() const { return *view; }
 
  protected:
   kj::Promise<void> stat(StatContext context) override;

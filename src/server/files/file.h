@@ -4,6 +4,7 @@
 #include <memory>
 
 #include <capstan/schema/files.capnp.h>
+#include <capstan/server/access/guarded.h>
 #include <capstan/server/files/folder-state.h>
 #include <capstan/server/files/open-file.h>
 #include <capstan/server/files/slot.h>
@@ -21,7 +22,6 @@ class FileServer final : public Guarded<schema::File> {
   // Of the tree that it was opened in.
   const std::string& top() const { return view->top(); }
   std::shared_ptr<const Grant> grant() const { return access->lease->grant; }
-  bool isUsable() const { return !access->lease->ended(); }
 
  protected:
   kj::Promise<void> stat(StatContext context) override;

@@ -27,11 +27,11 @@ FolderState::FolderState(FolderOptions options, BlockingPool& pool, std::unique_
       listings(std::make_unique<Listings>(*servedTree->root, *cache)),
       tree(std::move(servedTree)),
       quotas(std::make_unique<Quotas>(*tree->root)),
-      leftovers(std::make_unique<Leftovers>(*tree->staging)),
       root(tree->root.get()),
       staging(tree->staging.get()),
       trash(tree->trash.get()),
       committer(tree->committer.get()) {
+  leftovers = std::make_unique<Leftovers>(*staging);
   noticing = std::make_unique<Noticing>(this->options.root, *root, *committer, this->options.watchTime,
                                         ChangeJournal::Options{.changes = this->options.watchChanges});
 }
@@ -50,7 +50,7 @@ Result<std::unique_ptr<ServedFolder>> ServedFolder::open(FolderOptions options, 
 
 schema::FileStore::Client FolderState::newFileStore(kj::Own<Access> access) {
   auto& stores = access->connection().stores;
-  return stores.add(kj::heap<FileStoreServer>(*this, kj::mv(access)));
+  return stores.add(newGuarded<FileStoreServer>(*this, kj::mv(access)));
 }
 
 Result<HeldFile> FolderState::hold(std::string path, const std::string& top) {
@@ -69,10 +69,12 @@ Result<Version> FolderState::versionOf(const HeldFile& file) {
 kj::Promise<kj::Maybe<HeldFile>> FolderState::localFile(ConnectionScope& scope, schema::File::Client file) {
   return scope.files.getLocalServer(file).then([](kj::Maybe<schema::File::Server&> server) -> kj::Maybe<HeldFile> {
     KJ_IF_MAYBE (found, server) {
-      auto& file = kj::downcast<FileServer>(*found);
-      if (!file.isUsable()) return nullptr;
-      auto& opened = file.opened();
-      return HeldFile{opened->fd, opened, opened->path, file.top(), file.grant()};
+      auto& guard = kj::downcast<Guard<schema::File>>(*found);
+      if (guard.access().lease->ended()) return nullptr;
+      KJ_IF_MAYBE (file, guard.as<FileServer>()) {
+        auto& opened = file->opened();
+        return HeldFile{opened->fd, opened, opened->path, file->top(), file->grant()};
+      }
     }
     return nullptr;
   });
@@ -83,7 +85,7 @@ kj::Promise<kj::Maybe<kj::Own<Access>>> FolderState::localTree(ConnectionScope& 
   return scope.stores.getLocalServer(store).then(
       [](kj::Maybe<schema::FileStore::Server&> server) -> kj::Maybe<kj::Own<Access>> {
         KJ_IF_MAYBE (found, server) {
-          return kj::addRef(kj::downcast<FileStoreServer>(*found).granted());
+          return kj::addRef(kj::downcast<Guard<schema::FileStore>>(*found).access());
         }
         return nullptr;
       });
@@ -101,6 +103,14 @@ kj::Promise<void> FolderState::whenApplied() {
 }
 
 uint64_t FolderState::storedBelow(const std::string& path) const { return quotas->stored(path); }
+
+void FolderState::forgetLeftovers(HasEnded hasEnded) {
+  auto job = [this, hasEnded = std::move(hasEnded)]() {
+    leftovers->forgetEnded(hasEnded);
+    return okStatus();
+  };
+  runAtOnce(kj::mv(job)).detach([](kj::Exception&&) {});
+}
 
 FolderFigures FolderState::figures() const {
   auto commits = committer->figures();

@@ -34,6 +34,7 @@ class FolderState final : public ServedFolder {
   kj::Promise<kj::Maybe<kj::Own<Access>>> localTree(ConnectionScope& scope, schema::FileStore::Client store) override;
   kj::Promise<void> whenApplied() override;
   uint64_t storedBelow(const std::string& path) const override;
+  void forgetLeftovers(HasEnded hasEnded) override;
   FolderFigures figures() const override;
 
   // pool.run() for a job that uses this object: it is not destroyed before the job has ended, also when nobody waits
@@ -58,10 +59,10 @@ class FolderState final : public ServedFolder {
   BlockingPool& pool;
   std::unique_ptr<Cache> cache;
   std::unique_ptr<Listings> listings;
-  std::unique_ptr<Noticing> noticing;  // told by the committer
+  std::unique_ptr<Noticing> noticing;    // told by the committer
+  std::unique_ptr<Leftovers> leftovers;  // used by jobs that the tree's staging waits for
   const std::unique_ptr<storage::Tree> tree;
   const std::unique_ptr<Quotas> quotas;
-  const std::unique_ptr<Leftovers> leftovers;
   // The tree's parts. What is done for a capability goes through its View (view.h), and never uses these.
   Root* const root;
   Staging* const staging;

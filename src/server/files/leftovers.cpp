@@ -1,31 +1,35 @@
 #include <capstan/server/files/leftovers.h>
 
 #include <set>
-#include <vector>
+#include <string_view>
 
 namespace capstan::server::files {
 
-Status Leftovers::prepare(const Grant& grant, const Meters& meters, const Grants* grants, const std::string& name) {
+namespace {
+
+// Of what must live as long as they do.
+std::set<std::string_view> namesOf(const std::vector<Staging::Resumable>& all) {
+  std::set<std::string_view> names;
+  for (auto& each : all) names.insert(each.name);
+  return names;
+}
+
+}  // namespace
+
+Status Leftovers::prepare(const Grant& grant, const Meters& meters, const std::string& name) {
   auto all = staging.resumables();
   std::lock_guard lock(mutex);
-  std::set<std::string_view> there;
   size_t count = 0;
   bool isThere = false;
   for (auto& each : all) {
-    auto id = Staging::grantOfResumeName(each.name);
-    if (id == grant.id) {
-      ++count;
-      isThere = isThere || each.name == name;
-    } else if (auto other = grants == nullptr ? nullptr : grants->find(id); other != nullptr && other->ended()) {
-      staging.forget(each.name);
-      continue;
-    }
-    there.insert(each.name);
+    if (Staging::grantOfResumeName(each.name) != grant.id) continue;
+    ++count;
+    isThere = isThere || each.name == name;
     if (each.isOpen) continue;  // whoever has it open counts it, or has handed that over and is about to close it
-    if (id != grant.id || charges.count(each.name) > 0) continue;
+    if (charges.count(each.name) > 0) continue;
     charges.emplace(each.name, meters.takeAnyway(Resource::STAGED_BYTES, each.bytes));
   }
-  std::erase_if(charges, [&](const auto& charge) { return there.count(charge.first) == 0; });
+  std::erase_if(charges, [there = namesOf(all)](const auto& charge) { return there.count(charge.first) == 0; });
   if (name.empty() || isThere || count < MAX_RESUMABLE_UPLOADS) return okStatus();
   return Error{ErrorCode::LIMIT,
                std::to_string(count) +
@@ -42,6 +46,17 @@ void Leftovers::keep(const std::string& name, Meters::Charge charge) {
 void Leftovers::take(const std::string& name) {
   std::lock_guard lock(mutex);
   charges.erase(name);
+}
+
+void Leftovers::forgetEnded(const ServedFolder::HasEnded& hasEnded) {
+  auto isEnded = [&](const std::string& name) { return hasEnded(Staging::grantOfResumeName(name)); };
+  for (auto& each : staging.resumables()) {
+    if (isEnded(each.name)) staging.forget(each.name);
+  }
+  std::lock_guard lock(mutex);
+  auto left = staging.resumables();
+  auto there = namesOf(left);
+  std::erase_if(charges, [&](const auto& charge) { return isEnded(charge.first) && there.count(charge.first) == 0; });
 }
 
 }  // namespace capstan::server::files

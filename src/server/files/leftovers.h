@@ -7,8 +7,8 @@
 #include <string>
 
 #include <capstan/server/access/grant.h>
-#include <capstan/server/access/grants.h>
 #include <capstan/server/access/meter.h>
+#include <capstan/server/files/served-folder.h>
 #include <capstan/server/files/storage.h>
 #include <capstan/storage/staging.h>
 
@@ -23,13 +23,16 @@ class Leftovers {
   explicit Leftovers(Staging& staging) : staging(staging) {}
 
   // Before an upload is begun, that will go on with `name` (or with nothing): counts what the grant has left, of
-  // earlier servers too, and deletes what is left of grants that have ended (`grants`: where they are known, or null).
-  // Error: `limit`, the grant has left too many. Blocks.
-  Status prepare(const Grant& grant, const Meters& meters, const Grants* grants, const std::string& name);
+  // earlier servers too. Error: `limit`, the grant has left too many. Blocks.
+  Status prepare(const Grant& grant, const Meters& meters, const std::string& name);
   // An upload is over that can be resumed: what it staged goes on to count.
   void keep(const std::string& name, Meters::Charge charge);
   // It was resumed: whoever did counts it.
   void take(const std::string& name);
+
+  // Deletes what is left of grants that have ended, which nobody can resume, and counts it no longer. What is still
+  // open stays until it is asked for the next time. Blocks.
+  void forgetEnded(const ServedFolder::HasEnded& hasEnded);
 
  private:
   Staging& staging;

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include <capnp/capability.h>
 #include <kj/async.h>
@@ -105,6 +107,11 @@ class ServedFolder {
     (void)path;
     return 0;
   }
+
+  // Deletes soon what dropped uploads have left of grants that have ended: nobody can resume them. `hasEnded` is asked
+  // on another thread. On any loop; does not wait.
+  using HasEnded = std::function<bool(std::string_view grantId)>;
+  virtual void forgetLeftovers(HasEnded hasEnded) { (void)hasEnded; }
 
   virtual FolderFigures figures() const = 0;
 };

@@ -1,6 +1,7 @@
 // Trash for one connection: what runs have displaced, and the way back.
 #pragma once
 
+#include <capstan/server/access/guarded.h>
 #include <capstan/server/files/folder-state.h>
 #include <capstan/server/files/view.h>
 

@@ -45,13 +45,6 @@ UploadServer::~UploadServer() noexcept(false) {
   folder.leftovers->keep(target.resumeName, std::move(stagedBytes));
 }
 
-capnp::Capability::Server::DispatchCallResult UploadServer::dispatchCall(
-    uint64_t interfaceId, uint16_t methodId, capnp::CallContext<capnp::AnyPointer, capnp::AnyPointer> context) {
-  auto result = Guarded::dispatchCall(interfaceId, methodId, context);
-  result.isStreaming = false;
-  return result;
-}
-
 kj::Maybe<Error> UploadServer::refusal() const {
   KJ_IF_MAYBE (error, tooMuch) {
     return *error;

@@ -2,6 +2,7 @@
 // pool.
 #pragma once
 
+#include <capstan/server/access/guarded.h>
 #include <capstan/server/files/folder-state.h>
 #include <capstan/server/files/piece-queue.h>
 #include <capstan/server/files/slot.h>
@@ -30,11 +31,6 @@ class UploadServer final : public Guarded<schema::Upload> {
   UploadServer(FolderState& folder, std::shared_ptr<const View> view, Slot slot, UploadTarget target,
                std::shared_ptr<StagedContent> content, Meters::Charge staged);
   ~UploadServer() noexcept(false);
-
-  // Once a method has thrown that is declared `-> stream`, the library lets every later call on the object throw the
-  // same: commit and end could never answer why. The order of calls, its other service, is kept here.
-  DispatchCallResult dispatchCall(uint64_t interfaceId, uint16_t methodId,
-                                  capnp::CallContext<capnp::AnyPointer, capnp::AnyPointer> context) override;
 
  protected:
   kj::Promise<void> write(WriteContext context) override;

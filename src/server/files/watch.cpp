@@ -83,7 +83,7 @@ kj::Promise<void> FileStoreServer::watch(WatchContext context) {
         results.setCursor(rpc::asData(journal.cursorOf(position.value_or(*end))));
         write(results.initMeans(), folder.noticing->means());
         results.setSubscription(
-            kj::heap<SubscriptionServer>(folder, view, kj::mv(slot), kj::mv(watcher), std::move(settings), position));
+            newGuarded<SubscriptionServer>(folder, view, kj::mv(slot), kj::mv(watcher), std::move(settings), position));
       });
 }
 
@@ -103,13 +103,7 @@ SubscriptionServer::SubscriptionServer(FolderState& folder, std::shared_ptr<cons
       // The first turn comes later, so that the answer to `watch` is sent before the first notice. `this`: a member.
       running(kj::evalLater([this]() { return run(); }).eagerlyEvaluate([this](kj::Exception&& exception) {
         fail(kj::mv(exception));
-      })),
-      cutting(access->lease->whenCut()
-                  .then([this]() {
-                    running = kj::Promise<void>(kj::READY_NOW);
-                    fail(KJ_EXCEPTION(FAILED, "the grant has ended"));
-                  })
-                  .eagerlyEvaluate(nullptr)) {}
+      })) {}
 
 kj::Promise<void> SubscriptionServer::run() {
   return waitForChanges().then([this]() { return waitForInterval(); }).then([this]() { return tell(); }).then([this]() {
@@ -219,8 +213,8 @@ kj::Promise<void> SubscriptionServer::ended(EndedContext context) {
     over = kj::mv(paf.promise);
   }
   return over.then([this, context]() mutable {
-    Error failed{ErrorCode::CANCELLED, "the watcher's method failed, which ended the subscription", {}};
-    rpc::setError(context.getResults().initOutcome(), access->lease->ended().value_or(failed));
+    rpc::setError(context.getResults().initOutcome(),
+                  {ErrorCode::CANCELLED, "the watcher's method failed, which ended the subscription", {}});
   });
 }
 

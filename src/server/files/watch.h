@@ -8,6 +8,7 @@
 
 #include <kj/timer.h>
 
+#include <capstan/server/access/guarded.h>
 #include <capstan/server/files/change-journal.h>
 #include <capstan/server/files/folder-state.h>
 #include <capstan/server/files/notices.h>
@@ -70,7 +71,6 @@ class SubscriptionServer final : public Guarded<schema::Subscription> {
   kj::Maybe<kj::Own<kj::PromiseFulfiller<void>>> hurry;
   std::vector<kj::Own<kj::PromiseFulfiller<void>>> waitingForEnd;
   kj::Promise<void> running;
-  kj::Promise<void> cutting;  // ends it with the grant
 };
 
 }  // namespace capstan::server::files

@@ -26,8 +26,11 @@ class LeftoversTest : public ::testing::Test {
   Meters meters{{meter}};
 
   std::string nameOf(const std::string& key) { return Staging::resumeNameOf(grant->id, "uploaded", key); }
+  void forgetEnded() {
+    leftovers.forgetEnded([this](std::string_view id) { return id == grant->id; });
+  }
   uint64_t counted() { return meter->used(Resource::STAGED_BYTES); }
-  Status prepare() { return leftovers.prepare(*grant, meters, nullptr, nameOf("another")); }
+  Status prepare() { return leftovers.prepare(*grant, meters, nameOf("another")); }
 };
 
 TEST_F(LeftoversTest, GoOnToCountWhileTheirFileIsAboutToBeClosed) {
@@ -54,6 +57,36 @@ TEST_F(LeftoversTest, OfEarlierServersCountAsTheyAreOnTheDisk) {
   ASSERT_TRUE(writeAt(staging->resume(nameOf("one")).value()->fd(), "12345", 5, 0));
   ASSERT_TRUE(prepare().ok());
   EXPECT_GE(counted(), 5u);
+}
+
+TEST_F(LeftoversTest, OfAGrantThatHasEndedAreDeletedAndCountNoLonger) {
+  std::string others = Staging::resumeNameOf("another", "uploaded", "one");
+  for (auto& name : {nameOf("one"), nameOf("two"), others}) {
+    staging->resume(name).value();
+    leftovers.keep(name, meters.takeAnyway(Resource::STAGED_BYTES, 100));
+  }
+  forgetEnded();
+  ASSERT_EQ(staging->resumables().size(), 1u);
+  EXPECT_EQ(staging->resumables()[0].name, others);
+  EXPECT_EQ(counted(), 100u);
+}
+
+TEST_F(LeftoversTest, OfAGrantThatHasEndedGoOnToCountAsLongAsTheirFileIsOpen) {
+  auto file = staging->resume(nameOf("one")).value();
+  leftovers.keep(nameOf("one"), meters.takeAnyway(Resource::STAGED_BYTES, 100));
+  forgetEnded();
+  EXPECT_EQ(staging->resumables().size(), 1u);
+  EXPECT_EQ(counted(), 100u);
+  file = nullptr;
+  forgetEnded();
+  EXPECT_EQ(staging->resumables().size(), 0u);
+  EXPECT_EQ(counted(), 0u);
+}
+
+TEST_F(LeftoversTest, OfAnEndedGrantThatNobodyCountsAreDeleted) {
+  staging->resume(nameOf("one")).value();
+  forgetEnded();
+  EXPECT_EQ(staging->resumables().size(), 0u);
 }
 
 }  // namespace

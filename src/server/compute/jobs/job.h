@@ -7,6 +7,7 @@
 #include <kj/timer.h>
 
 #include <capstan/schema/compute.capnp.h>
+#include <capstan/server/access/guarded.h>
 #include <capstan/server/compute/jobs/job-record.h>
 #include <capstan/server/compute/jobs/jobs.h>
 

@@ -125,7 +125,7 @@ void JobsImpl::endJobs() {
 }
 
 schema::Job::Client JobsImpl::newJob(kj::Own<Access> access, Record record, kj::Timer& timer, NewValue newValue) {
-  return kj::heap<JobServer>(kj::mv(access), *this, kj::mv(record), timer, std::move(newValue));
+  return newGuarded<JobServer>(kj::mv(access), *this, kj::mv(record), timer, std::move(newValue));
 }
 
 // ---- submitting
