@@ -97,6 +97,7 @@ class RevocationTest : public testing::Test {
 TEST_F(RevocationTest, EndsAllStreamsToSlowReadersAndNothingSucceedsAfterIt) {
   const unsigned count = isLong() ? 1000 : 100;
   serving.limit(Limit::SERVER_CONNECTIONS, count + 8);
+  for (auto limit : {Limit::SERVER_NEWCOMERS, Limit::SERVER_NETWORK_NEWCOMERS}) serving.limit(limit, count + 8);
   serving.limit(Limit::GRANT_CONNECTIONS, count);
   start();
   auto made = serving.share(*owner, {.write = true, .label = "to many"});

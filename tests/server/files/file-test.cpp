@@ -30,8 +30,8 @@ class FileTest : public ::testing::TestWithParam<bool> {
     auto fd = served.state().root->open(path, O_RDONLY, Follow::YES);
     KJ_REQUIRE(fd.ok(), fd.error().message.c_str());
     auto file = std::make_shared<const OpenFile>(OpenFile{std::move(*fd), path, false});
-    return kj::heap<FileServer>(served.state(), View::of(served.state(), ""), file,
-                                *Slot::take(Access::ofOwner(kj::addRef(*served.scope)), Resource::FILES));
+    return newGuarded<FileServer>(served.state(), View::of(served.state(), ""), file,
+                                  *Slot::take(Access::ofOwner(kj::addRef(*served.scope)), Resource::FILES));
   }
   capnp::Response<schema::File::ReadResults> read(schema::File::Client file, uint64_t offset, uint64_t count) {
     auto request = file.readRequest();

@@ -32,8 +32,8 @@ class StreamTest : public ::testing::TestWithParam<bool> {
     auto fd = served.state().root->open(path, O_RDONLY, Follow::YES);
     KJ_REQUIRE(fd.ok(), fd.error().message.c_str());
     auto file = std::make_shared<const OpenFile>(OpenFile{std::move(*fd), path, false});
-    return kj::heap<FileServer>(served.state(), View::of(served.state(), ""), file,
-                                *Slot::take(Access::ofOwner(kj::addRef(*served.scope)), Resource::FILES));
+    return newGuarded<FileServer>(served.state(), View::of(served.state(), ""), file,
+                                  *Slot::take(Access::ofOwner(kj::addRef(*served.scope)), Resource::FILES));
   }
   capnp::RemotePromise<schema::File::StreamResults> start(schema::File::Client file, uint64_t offset = 0,
                                                           uint64_t count = ~uint64_t(0)) {
