@@ -49,8 +49,10 @@ struct ShareTerms {
   quota @5 :Bytes;
   # How much all files below `path` may hold: what would go beyond it is refused (`quota`). Each file, folder and symlink
   # counts at least 4 KiB. Each server of a folder looks at it by itself, and sees what comes by way of others within a
-  # minute or so: several servers together may go beyond it for that long. 0: what the server gives to
-  # those who ask for none (its limit `grant.quota`), which is as much as the disk holds if its owner has not said else.
+  # minute or so: several servers together may go beyond it for that long. What runs have displaced may take as much
+  # again: the oldest of the share's runs (and of those made from it) leave the trash for it, and where that is not
+  # enough, displacing is refused (`quota`), save what was there before the only run that is left. 0: what the server
+  # gives to those who ask for none (its limit `grant.quota`), which is as much as the disk holds if its owner has not said else.
 }
 
 struct Share {

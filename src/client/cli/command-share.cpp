@@ -214,8 +214,10 @@ AnyAction defineShare(OptionTable& table) {
   table.flag("--no-compute", options->noCompute, "the receiver cannot sort and add at the server");
   table.duration("--expires", options->expires, "from now on; then it ends by itself (default: it does not)");
   table.number("--uses", options->uses, "how often one can log in with it (default: any number of times)");
-  table.size("--quota", options->quota,
-             "how much the folder may hold, each file at least 4 KiB (default: what the disk holds)");
+  table.size(
+      "--quota", options->quota,
+      "how much the folder may hold, each file at least 4 KiB, and its trash as much again (default: what the disk "
+      "holds)");
   table.text("--label", options->label, "TEXT", "what it is for; the receiver hears it when the share has ended");
   table.text("--output,-o", options->output, "INVITE", "where the invite is written; - is stdout (default: ID.invite)");
   table.texts("--address", options->addresses, "ADDR",
