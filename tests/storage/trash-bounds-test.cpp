@@ -24,6 +24,16 @@ using ::testing::HasSubstr;
 
 using Mutations = std::vector<std::unique_ptr<Mutation>>;
 
+class RefusingDisk final : public Disk {
+ public:
+  bool refuses = false;
+  int renameat2(int fromFolder, const char* from, int toFolder, const char* to, unsigned flags) override {
+    if (!refuses) return Disk::renameat2(fromFolder, from, toFolder, to, flags);
+    errno = EIO;
+    return -1;
+  }
+};
+
 class TrashBoundsTest : public ::testing::Test {
  public:
   ~TrashBoundsTest() noexcept override {}
@@ -89,7 +99,7 @@ class TrashBoundsTest : public ::testing::Test {
   }
 
   TempFolder temp;
-  Disk disk;
+  RefusingDisk disk;
   std::unique_ptr<Root> root;
   std::unique_ptr<Staging> staging;
   std::unique_ptr<Trash> trash;
@@ -215,6 +225,17 @@ TEST_F(TrashBoundsTest, TakesBackARunThatKeepsAlmostAllThatItMay) {
   auto steps = trash->undo(id, undoing).value();
   for (auto& answer : carryOutAll(undoing, std::move(steps))) EXPECT_EQ(answer, "");
   for (auto name : {"a", "b"}) EXPECT_EQ(temp.read(name), std::string(SIZE, 'o'));
+}
+
+TEST_F(TrashBoundsTest, DoesNotCountWhatCouldNotBeDisplaced) {
+  displace("earlier", "share");
+  write("a");
+  auto run = begin("later", "share");
+  disk.refuses = true;
+  for (int i = 0; i < 5; ++i) EXPECT_THAT(carryOut(run, makeRemove("a", false, {})), HasSubstr("cannot remove"));
+  disk.refuses = false;
+  EXPECT_EQ(carryOut(run, makeRemove("a", false, {})), "");
+  EXPECT_THAT(labels(), ElementsAre("later", "earlier"));
 }
 
 TEST_F(TrashBoundsTest, CountsJournalsToo) {
