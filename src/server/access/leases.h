@@ -36,8 +36,9 @@ class Leases {
   ~Leases() noexcept(false);
   KJ_DISALLOW_COPY(Leases);
 
-  // Cuts what is in flight under these grants, which have ended, on every loop. Resolves on the calling loop when that
-  // is so: all those calls have been answered. Dropping the promise changes nothing, and waits for nobody.
+  // Cuts what is in flight under these grants, which have ended, on every loop, and lets go of what is held. Resolves on
+  // the calling loop when that is so: all those calls have been answered. Dropping the promise changes nothing, and
+  // waits for nobody.
   kj::Promise<void> cut(std::vector<std::shared_ptr<Grant>> grants);
 
   // How many there are of the grant: connections that are logged in with it.

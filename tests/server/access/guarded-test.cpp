@@ -127,6 +127,7 @@ TEST_F(GuardedTest, MayHoldTheLastThatThereIsOfItsLease) {
   EXPECT_EQ(seen.alive, 1u);
   io.waitScope.poll();  // its time is over: the lease cuts itself, and nobody else has it
   EXPECT_EQ(seen.alive, 0u);
+  EXPECT_FALSE(scope->isShared()) << "the lease is gone, too";
 }
 
 TEST_F(GuardedTest, MayHoldTheLastThatThereIsOfOtherLeases) {
