@@ -171,7 +171,7 @@ TEST_F(LettingGoTest, LeavesNothingOfOneLoginAndAllOfTheOtherOnOneConnection) {
 
 TEST_F(LettingGoTest, ComesByItselfWhenAGrantsTimeIsOver) {
   start();
-  auto one = share("one", 2'000'000'000), other = share("two");
+  auto one = share("one", 3'000'000'000), other = share("two");
   Holding living(serving, *guest, other.token, "two");
   auto before = used();
   Holding ending(serving, *guest, one.token, "one");
@@ -226,7 +226,8 @@ TEST_F(LeftoversOfEndedGrants, AreDeletedWithTheRevocationAndThoseOfOthersAreNot
 
 TEST_F(LeftoversOfEndedGrants, AreDeletedByTheNextServerIfTheyEndedMeanwhile) {
   start();
-  auto brief = share("brief", 2'000'000'000), other = share("two");
+  endFirstLook();
+  auto brief = share("brief", 3'000'000'000), other = share("two");
   leave(brief.token);
   leave(other.token);
   EXPECT_TRUE(serving.eventually([&]() { return serving.loginError(*guest, brief.token).code == ErrorCode::EXPIRED; }));
