@@ -30,6 +30,10 @@ kj::AutoCloseFd openByNames(int root, std::string_view path, int flags) {
   while (true) {
     size_t slash = path.find('/');
     std::string name(path.substr(0, slash));
+    if (name.empty() || name == "." || name == "..") {
+      errno = EXDEV;  // as openat2 has it
+      return {};
+    }
     bool isLast = slash == std::string_view::npos;
     int how = isLast ? flags | O_NOFOLLOW : O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
     kj::AutoCloseFd next(openat(at, name.c_str(), how));

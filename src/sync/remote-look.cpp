@@ -25,6 +25,10 @@ class RemoteLook::Merge {
   }
 
   Status take(const Entry& entry, std::string path) {
+    bool isBelow = path != folder && isWithin(path, folder);
+    if (!isBelow || (!lastListed.empty() && comparePaths(path, lastListed) <= 0)) {
+      return errorAt(ErrorCode::CORRUPT, place().atServer(path), "the server lists ", " where it cannot be");
+    }
     Status passed = passUntil(path);
     if (!passed.ok()) return passed;
     ++owner.look.entries;
@@ -54,6 +58,7 @@ class RemoteLook::Merge {
 
  private:
   RemoteLook& owner;
+  const RemotePlace& place() const { return owner.place; }
   std::unique_ptr<AgreedReader> reader;
   bool atAgreed = false;
   std::string lastListed;          // the entry before
@@ -252,8 +257,9 @@ kj::Promise<Status> RemoteLook::takePages(kj::Own<Merge> merge, std::string curs
 Status RemoteLook::takePage(Merge& merge, capnp::List<schema::Entry>::Reader entries) {
   for (auto reader : entries) {
     Entry entry = rpc::read(reader);
-    std::string path(place.within(entry.path));
-    Status taken = merge.take(entry, std::move(path));
+    auto path = place.within(entry.path);
+    if (!path.ok()) return std::move(path).error();
+    Status taken = merge.take(entry, std::move(*path));
     if (!taken.ok()) return taken;
   }
   return okStatus();

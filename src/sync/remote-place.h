@@ -21,11 +21,9 @@ struct RemotePlace {
 
   // A path as the server has it.
   std::string atServer(std::string_view path) const { return joinPath(folder, path); }
-  // The path within the folder of something at or below it.
-  std::string_view within(std::string_view path) const {
-    if (folder.empty()) return path;
-    return path.size() == folder.size() ? std::string_view() : path.substr(folder.size() + 1);
-  }
+  // The path within the folder of what the server says is at or below it. It becomes a path on this machine: so
+  // whatever does not follow the rules of paths, or is elsewhere, is `corrupt`, and not looked at any further.
+  Result<std::string> within(std::string_view path) const;
 
   // Calls `use` with the tree of the current connection (a new one if there is none); a connection that breaks is an
   // `unreachable`, bugs go on as exceptions. T: what the Result holds.

@@ -180,12 +180,13 @@ void RemoteWatch::note(std::string_view path, std::optional<Entry> entry, bool s
     if (subtree && isWithin(place.folder, path)) overflow = true;
     return;
   }
-  std::string relative(place.within(path));
-  if (relative.empty()) {
-    if (subtree) overflow = true;
+  auto relative = place.within(path);
+  if (!relative.ok() || relative->empty()) {
+    // What is no path is not looked for: the listing says what there is.
+    if (subtree || !relative.ok()) overflow = true;
     return;
   }
-  Noticed& noticed = pending[std::move(relative)];
+  Noticed& noticed = pending[std::move(*relative)];
   noticed.entry = std::move(entry);
   noticed.subtree = noticed.subtree || subtree;
 }
