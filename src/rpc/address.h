@@ -18,7 +18,8 @@ struct Address {
 
   // "host:port", "[v6]:port" or "unix:path".
   std::string toString() const;
-  // A Unix socket, or a numeric address in 127.0.0.0/8 or ::1, or "localhost".
+  // A Unix socket, or a numeric address in 127.0.0.0/8 (also as IPv6 has it, ::ffff:127.0.0.0/104) or ::1, or
+  // "localhost".
   bool isLoopback() const;
   bool operator==(const Address&) const = default;
 };
