@@ -40,6 +40,8 @@ DigestAlgorithm digestAlgorithmByName(std::string_view name);
 
 // Cryptographically random bytes. Throws kj::Exception if the system has none to give.
 std::string randomBytes(size_t count);
+// What a token is, the owner's or a share's: so many of them.
+inline constexpr size_t TOKEN_BYTES = 32;
 
 // Compares secrets in a time that depends on their length only.
 bool equalInConstantTime(std::string_view a, std::string_view b);

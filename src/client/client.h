@@ -31,6 +31,9 @@ struct Options {
   rpc::Security security = {};  // how to speak and whom to trust; by default TLS with the system's authorities, except
                                 // to this machine
   std::string token;            // the secret's 32 bytes; empty where none is needed
+  // The token is this user's own, which nobody has named: without TLS it is sent over TCP only to what this user, or
+  // root, listens with on this machine. Others are asked without it.
+  bool tokenIsOwn = false;
   std::string name = "capstan-client";       // for the server's log
   uint64_t connectTimeout = 10'000'000'000;  // nanoseconds
   // After a broken connection, calls that are safe to repeat are repeated on a new connection, with exponential backoff

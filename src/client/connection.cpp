@@ -42,13 +42,15 @@ rpc::PeerOptions peerOptions() {
 
 }  // namespace
 
-Connection::Connection(kj::Own<kj::AsyncIoStream> stream, const Options& options, kj::Timer& timer,
+Connection::Connection(kj::Own<kj::AsyncIoStream> stream, const Options& options, bool isWithheld, kj::Timer& timer,
                        rpc::WireCounters& counters, kj::TaskSet& graveyard)
-    : Connection(kj::newPromiseAndFulfiller<void>(), kj::mv(stream), options, timer, counters, graveyard) {}
+    : Connection(kj::newPromiseAndFulfiller<void>(), kj::mv(stream), options, isWithheld, timer, counters, graveyard) {}
 
 Connection::Connection(kj::PromiseFulfillerPair<void> breaking, kj::Own<kj::AsyncIoStream> stream,
-                       const Options& options, kj::Timer& timer, rpc::WireCounters& counters, kj::TaskSet& graveyard)
+                       const Options& options, bool isWithheld, kj::Timer& timer, rpc::WireCounters& counters,
+                       kj::TaskSet& graveyard)
     : options(options),
+      isWithheld(isWithheld),
       graveyard(graveyard),
       peer(kj::heap<rpc::PeerConnection>(kj::mv(stream), capnp::rpc::twoparty::Side::CLIENT, nullptr, counters,
                                          peerOptions())),
@@ -67,7 +69,7 @@ Connection::~Connection() noexcept(false) {
 
 kj::Promise<kj::Maybe<Error>> Connection::sendLogin() {
   auto request = gatewayClient.loginRequest();
-  request.setToken(rpc::asData(options.token));
+  if (!isWithheld) request.setToken(rpc::asData(options.token));
   request.setProtocolVersion(PROTOCOL_VERSION);
   request.setClient(options.name.c_str());
   auto login = request.send();
@@ -157,7 +159,12 @@ Error Connection::explainRefusal(Error error) const {
   if (error.code == ErrorCode::DENIED && error.message.find("token") != std::string::npos) {
     const char* where =
         "; the server's owner finds one in the file owner.token in the server's state folder (see --token-file)";
-    if (options.token.empty()) {
+    if (isWithheld) {
+      error.message = address +
+                      " asks for a token, and this user's own was not sent: it is not certain that nobody else listens "
+                      "there; use an invite (--server @FILE), or name the file of the token that is meant for it with "
+                      "--token-file";
+    } else if (options.token.empty()) {
       error.message = address + " asks for a token, and none was given" + where;
     } else {
       error.message = address + " does not accept this token" + where;

@@ -23,10 +23,11 @@ ServerInfo readServerInfo(schema::ServerInfo::Reader from);
 // Belongs to one event loop. Held by Links and by each call under way.
 class Connection final : public kj::Refcounted {
  public:
-  // Sends hello and login at once. `graveyard`, `counters`, `timer` and `options` must outlive it. What is left of the
+  // Sends hello and login at once, the login without the token if that `isWithheld` from whoever is at the other end.
+  // `graveyard`, `counters`, `timer` and `options` must outlive it. What is left of the
   // connection when the last reference goes is destroyed by `graveyard`, outside of the connection's own events.
-  Connection(kj::Own<kj::AsyncIoStream> stream, const Options& options, kj::Timer& timer, rpc::WireCounters& counters,
-             kj::TaskSet& graveyard);
+  Connection(kj::Own<kj::AsyncIoStream> stream, const Options& options, bool isWithheld, kj::Timer& timer,
+             rpc::WireCounters& counters, kj::TaskSet& graveyard);
   ~Connection() noexcept(false);
   KJ_DISALLOW_COPY(Connection);
 
@@ -68,6 +69,7 @@ class Connection final : public kj::Refcounted {
 
  private:
   const Options& options;
+  const bool isWithheld;  // the token
   kj::TaskSet& graveyard;
   kj::Own<rpc::PeerConnection> peer;
   kj::ForkedPromise<void> broken;
@@ -84,7 +86,7 @@ class Connection final : public kj::Refcounted {
   kj::Promise<void> watchdog;
 
   Connection(kj::PromiseFulfillerPair<void> breaking, kj::Own<kj::AsyncIoStream> stream, const Options& options,
-             kj::Timer& timer, rpc::WireCounters& counters, kj::TaskSet& graveyard);
+             bool isWithheld, kj::Timer& timer, rpc::WireCounters& counters, kj::TaskSet& graveyard);
   kj::Promise<kj::Maybe<Error>> sendLogin();
   kj::Promise<void> watchForSilence(kj::Timer& timer);
   Error explainRefusal(Error error) const;

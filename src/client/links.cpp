@@ -5,6 +5,7 @@
 #include <capstan/base/digest.h>
 #include <capstan/base/log.h>
 #include <capstan/base/text.h>
+#include <capstan/client/peer-owner.h>
 
 namespace capstan::client {
 
@@ -152,7 +153,10 @@ kj::Promise<Links::Dialled> Links::encrypt(kj::Own<kj::AsyncIoStream> stream, co
 }
 
 void Links::adopt(kj::Own<kj::AsyncIoStream> stream) {
-  auto connection = kj::refcounted<Connection>(kj::mv(stream), options, timer, counters, graveyard);
+  // Each time: whoever listens there now need not be who did before. With TLS it is proven.
+  bool isWithheld = options.tokenIsOwn && options.address.kind == rpc::Address::Kind::TCP &&
+                    !rpc::speaksTls(options.security, options.address) && !isOfThisUserAlone(*stream);
+  auto connection = kj::refcounted<Connection>(kj::mv(stream), options, isWithheld, timer, counters, graveyard);
   // The watchers hold a reference: it is compared with `current` before anything is done.
   auto ended =
       connection->onDisconnect().catch_([](kj::Exception&&) {}).then([this, c = kj::addRef(*connection)]() mutable {

@@ -129,6 +129,15 @@ TEST_F(ClientTest, AWrongTokenIsToldAsSuch) {
   EXPECT_THAT(error.message, HasSubstr("does not accept this token"));
 }
 
+TEST_F(ClientTest, AnOwnTokenIsNotSentToWhomNobodyKnows) {
+  server.tree.token = options.token = std::string(32, 't');
+  options.address.host = "127.0.0.1";
+  options.tokenIsOwn = true;
+  Error error = expectError(run(client().stat("a")), ErrorCode::DENIED);
+  EXPECT_THAT(error.message, HasSubstr("this user's own was not sent"));
+  EXPECT_THAT(error.message, HasSubstr("--token-file"));
+}
+
 TEST_F(ClientTest, AFileThatMayNotBeReadIsNotBlamedOnTheToken) {
   server.tree.before = [](std::string_view, std::string_view) {
     return kj::Maybe<Error>(Error{ErrorCode::DENIED, "not for you", "a"});

@@ -124,6 +124,86 @@ class Tokens(EndToEnd):
             self.assertEqual(file.read(), before)
 
 
+class TokensOnSharedMachines(EndToEnd):
+    """A port belongs to whoever is the first to listen there, and that may be another user of the machine."""
+
+    TOKEN = bytes(range(32))
+
+    def setUp(self):
+        super().setUp()
+        self.own_token = os.path.join(self.home, ".local", "state", "capstan", "owner.token")
+        os.makedirs(os.path.dirname(self.own_token), 0o700)
+        with open(self.own_token, "w") as file:
+            file.write(self.TOKEN.hex() + "\n")
+        os.chmod(self.own_token, 0o600)
+
+    def listen_as(self, user):
+        if os.geteuid() != 0:
+            self.skipTest("only root can listen as somebody else")
+        os.seteuid(user)
+        try:
+            listener = socket.create_server(("127.0.0.1", 0))
+        finally:
+            os.seteuid(0)
+        self.addCleanup(listener.close)
+        listener.settimeout(60)
+        return listener
+
+    def what_is_sent_to(self, listener, *arguments):
+        """The first bytes of a client, the login among them."""
+        client = self.spawn(*arguments, "ls", address="127.0.0.1:%d" % listener.getsockname()[1])
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(60)
+            received = b""
+            while b"capstan" not in received:  # the client's name, which stands behind the token
+                more = connection.recv(65536)
+                self.assertTrue(more, "it went without a login")
+                received += more
+        client.communicate(timeout=60)
+        return received
+
+    def test_the_own_token_is_sent_to_the_own_listener(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.settimeout(60)
+            self.assertIn(self.TOKEN, self.what_is_sent_to(listener))
+
+    def test_the_own_token_is_not_sent_to_the_listener_of_another_user(self):
+        self.assertNotIn(self.TOKEN, self.what_is_sent_to(self.listen_as(61000)))
+
+    def test_nor_is_one_that_was_found_by_the_address(self):
+        listener = self.listen_as(61000)
+        links = os.path.join(os.path.dirname(self.own_token), "tokens")
+        os.mkdir(links)
+        os.symlink(self.own_token, os.path.join(links, "127.0.0.1:%d" % listener.getsockname()[1]))
+        self.assertNotIn(self.TOKEN, self.what_is_sent_to(listener))
+
+    def test_a_token_that_the_user_names_is_sent(self):
+        listener = self.listen_as(61000)
+        self.assertIn(self.TOKEN, self.what_is_sent_to(listener, "--token-file", self.own_token))
+        self.environment["CAPSTAN_TOKEN_FILE"] = self.own_token
+        self.assertIn(self.TOKEN, self.what_is_sent_to(listener))
+
+    def test_the_server_of_another_user_asks_for_it_by_name(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root can serve as somebody else")
+        server = Server(self, listen=("unix:" + self.local("s.sock"),))
+        given = self.listen_as(61000)
+        address = "127.0.0.1:%d" % given.getsockname()[1]
+        server.stop()
+        os.set_inheritable(given.fileno(), True)
+        take = "exec 3<&%d; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"" % given.fileno()
+        command = ["sh", "-c", take, "sh", CAPSTAN, "serve", server.root, "--state", server.state]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=self.environment,
+                                   stderr=subprocess.DEVNULL, pass_fds=[given.fileno()])
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        told = self.fails(6, "denied", "ls", address=address).errors
+        self.assertIn("this user's own was not sent", told)
+        self.assertIn("--token-file", told)
+        self.ok("--token-file", server.token_file, "ls", address=address)
+
+
 class Ending(EndToEnd):
     def upload_in_flight(self, server):
         """A `put -` that has sent something and waits for more on its stdin."""

@@ -10,6 +10,7 @@
 
 #include <kj/io.h>
 
+#include <capstan/base/digest.h>
 #include <capstan/base/file.h>
 #include <capstan/base/text.h>
 #include <capstan/base/user-dirs.h>
@@ -19,7 +20,6 @@ namespace capstan::cli {
 
 namespace {
 
-constexpr size_t TOKEN_BYTES = 32;
 constexpr size_t TOKEN_FILE_LIMIT = 4096;
 
 std::optional<std::string> variable(const char* name) {
@@ -134,7 +134,8 @@ Result<ServerChoice> chooseAddress(const ServerWish& wish) {
   return choice;
 }
 
-// This user's own token is for servers on this machine: nobody else's server gets to see it.
+// This user's own token is for servers on this machine. Whether it is this user's server that listens there, so that it
+// may be sent, is for the client to see when it has connected.
 std::optional<std::string> ownTokenFile(const rpc::Address& address) {
   if (address.kind == rpc::Address::Kind::UNIX || !address.isLoopback()) return std::nullopt;
   for (auto& alias : aliasesOf(address)) {
@@ -187,7 +188,8 @@ Result<ServerChoice> chooseServer(const ServerWish& wish) {
   bool isInvite = wish.server && wish.server->starts_with('@');
   auto choice = isInvite ? readInvite(wish.server->substr(1)) : chooseAddress(wish);
   if (!choice.ok() || (isInvite && !choice->token.empty() && !wish.tokenIsAsked)) return choice;
-  auto file = wish.tokenFile || isInvite ? wish.tokenFile : ownTokenFile(choice->address);
+  choice->tokenIsOwn = !wish.tokenFile && !isInvite;
+  auto file = choice->tokenIsOwn ? ownTokenFile(choice->address) : wish.tokenFile;
   if (file) {
     auto token = readToken(*file, choice->warnings);
     if (!token.ok()) return token.error();
@@ -202,6 +204,7 @@ client::Options clientOptionsOf(const ServerChoice& choice) {
   options.moreAddresses = choice.moreAddresses;
   options.security = choice.security;
   options.token = choice.token;
+  options.tokenIsOwn = choice.tokenIsOwn && !choice.token.empty();
   return options;
 }
 

@@ -39,6 +39,7 @@ struct ServerChoice {
   std::vector<rpc::Address> moreAddresses;  // of an invite
   rpc::Security security;
   std::string token;                  // 32 bytes, or empty
+  bool tokenIsOwn = false;            // nobody has named it: it is not for other users' servers
   std::vector<std::string> warnings;  // sentences for the user, e.g. about a token file that others can read
 };
 
