@@ -1,6 +1,7 @@
 #include <capstan/base/user-dirs.h>
 
 #include <pwd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -34,8 +35,17 @@ std::string userConfigFolder() {
   return (base.empty() ? homeFolder() + "/.config" : base) + "/capstan";
 }
 
+std::string runtimeFolderOf(uid_t user, const std::string& parent) {
+  std::string folder = parent + "/" + std::to_string(user);
+  struct stat status;
+  bool isOwn = lstat(folder.c_str(), &status) == 0 && S_ISDIR(status.st_mode) && status.st_uid == user &&
+               (status.st_mode & 022) == 0;
+  return isOwn ? folder : "";
+}
+
 std::string defaultSocketPath() {
   std::string base = absoluteFromEnvironment("XDG_RUNTIME_DIR");
+  if (base.empty()) base = runtimeFolderOf(getuid());
   if (!base.empty()) return base + "/capstan.sock";
   return "/tmp/capstan-" + std::to_string(getuid()) + "/capstan.sock";
 }

@@ -2,6 +2,8 @@
 // on without talking.
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 
 namespace capstan {
@@ -10,8 +12,11 @@ namespace capstan {
 std::string userStateFolder();
 // $XDG_CONFIG_HOME/capstan, else ~/.config/capstan.
 std::string userConfigFolder();
-// The Unix socket of this user's server: $XDG_RUNTIME_DIR/capstan.sock, else /tmp/capstan-UID/capstan.sock (a folder of
-// mode 0700 that must belong to this user).
+// The folder that the system has made for what a user runs, `parent`/UID: where it is the user's own; else empty.
+std::string runtimeFolderOf(uid_t user, const std::string& parent = "/run/user");
+// The Unix socket of this user's server: $XDG_RUNTIME_DIR/capstan.sock; where that is not set, as in cron's jobs,
+// /run/user/UID/capstan.sock if that folder is the user's, else /tmp/capstan-UID/capstan.sock (a folder of mode 0700
+// that must belong to this user).
 std::string defaultSocketPath();
 
 // Where a server leaves, for each loopback TCP listener, a symlink to its owner's token file, so that a client of the
