@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <capstan/base/base64url.h>
+#include <capstan/base/digest.h>
 #include <capstan/base/text.h>
 
 namespace capstan::rpc {
@@ -126,7 +127,7 @@ class Parser {
 
   Status takeToken(std::string_view text) {
     auto token = fromBase64Url(text);
-    if (!token || (!token->empty() && token->size() != INVITE_TOKEN_BYTES)) return wrongHere("the token is not one");
+    if (!token || (!token->empty() && token->size() != TOKEN_BYTES)) return wrongHere("the token is not one");
     if (invite.addresses.empty()) invite.token = *token;
     if (invite.token != *token) return wrongHere("the token is another one than in the lines before");
     return okStatus();

@@ -23,7 +23,6 @@
 
 namespace capstan::rpc {
 
-inline constexpr size_t INVITE_TOKEN_BYTES = 32;
 inline constexpr size_t MAX_INVITE_ADDRESSES = 16;
 inline constexpr size_t MAX_INVITE_BYTES = MAX_CERTIFICATE_BYTES + (16 << 10);
 

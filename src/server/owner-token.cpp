@@ -17,8 +17,6 @@ namespace capstan::server {
 
 namespace {
 
-constexpr size_t TOKEN_BYTES = 32;
-
 // Writes a new token to `path` unless there is one: link() answers EEXIST where rename() would replace.
 Status makeIfMissing(const std::string& path) {
   struct stat status;

@@ -9,12 +9,12 @@
 #include <array>
 #include <condition_variable>
 #include <cstdio>
-#include <ctime>
 #include <deque>
 #include <mutex>
 #include <thread>
 #include <unordered_map>
 
+#include <capstan/base/clock.h>
 #include <capstan/base/digest.h>
 #include <capstan/base/file.h>
 #include <capstan/base/log.h>
@@ -197,14 +197,13 @@ struct Staging::Impl {
   }
 
   void sweepResumables() {
-    timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t now = wallClock();
     for (const std::string& name : namesIn(resume)) {
       kj::AutoCloseFd fd(openResumable(resume, name, O_NONBLOCK));
       struct stat status;
       if (fd.get() < 0 || fstat(fd, &status) < 0) continue;
       // Not mtime: a commit that failed may have set that already.
-      int64_t age = toNanoseconds(now) - toNanoseconds(status.st_ctim);
+      int64_t age = now - toNanoseconds(status.st_ctim);
       if (age < 0 || uint64_t(age) < resumeTime) continue;
       if (flock(fd, LOCK_EX | LOCK_NB) == 0) unlinkat(resume, name.c_str(), 0);
     }

@@ -2,12 +2,12 @@
 
 #include <unistd.h>
 
-#include <chrono>
 #include <filesystem>
 
 #include <kj/debug.h>
 
 #include <capstan/base/blocking-pool.h>
+#include <capstan/base/clock.h>
 #include <capstan/base/digest.h>
 #include <capstan/sync/cycle.h>
 #include <capstan/sync/ignore-file.h>
@@ -25,11 +25,6 @@ std::string hostName() {
   char name[256] = "";
   if (gethostname(name, sizeof(name) - 1) != 0 || name[0] == '\0') return "localhost";
   return name;
-}
-
-int64_t wallClock() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
 }
 
 // Whether a way of watching tells of everything at once.

@@ -4,6 +4,7 @@
 #include <kj/debug.h>
 
 #include <capstan/base/base64url.h>
+#include <capstan/base/digest.h>
 #include <capstan/base/text.h>
 #include <capstan/rpc/certificate.h>
 #include <capstan/rpc/invite.h>
@@ -22,7 +23,7 @@ struct Samples {
     KJ_REQUIRE(identity.ok(), identity.error().message.c_str());
     fingerprint = identity->fingerprint;
     certificate = identity->certificate;
-    token = toBase64Url(std::string(rpc::INVITE_TOKEN_BYTES, 't'));
+    token = toBase64Url(std::string(TOKEN_BYTES, 't'));
   }
 };
 
@@ -57,7 +58,7 @@ void checkInvite(const std::string& text) {
     return checkGivesNothingAway(invite.error().message, text);
   }
   FUZZ_CHECK(!invite->addresses.empty() && invite->addresses.size() <= rpc::MAX_INVITE_ADDRESSES);
-  FUZZ_CHECK(invite->token.empty() || invite->token.size() == rpc::INVITE_TOKEN_BYTES);
+  FUZZ_CHECK(invite->token.empty() || invite->token.size() == TOKEN_BYTES);
   auto written = rpc::format(*invite);
   FUZZ_CHECK(written.ok());
   auto again = rpc::parseInvite(*written, "again");

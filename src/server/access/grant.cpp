@@ -1,7 +1,6 @@
 #include <capstan/server/access/grant.h>
 
-#include <ctime>
-
+#include <capstan/base/clock.h>
 #include <capstan/base/text.h>
 
 namespace capstan::server {
@@ -9,12 +8,6 @@ namespace capstan::server {
 namespace {
 
 int64_t earliest(int64_t a, int64_t b) { return a == 0 ? b : b == 0 ? a : std::min(a, b); }
-
-int64_t now() {
-  timespec time{};
-  clock_gettime(CLOCK_REALTIME, &time);
-  return int64_t(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
-}
 
 std::string nameOf(const Grant& grant) {
   if (grant.terms.label.empty()) return "the share " + grant.id;
@@ -52,7 +45,7 @@ bool Grant::isFrom(const Grant& ancestor) const {
 
 std::optional<Error> Grant::ended() const {
   if (!isRevoked() && expires == 0) return std::nullopt;
-  return endedAt(now());
+  return endedAt(wallClock());
 }
 
 std::optional<Error> Grant::endedAt(int64_t time) const {

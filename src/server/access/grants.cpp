@@ -1,33 +1,25 @@
 #include <capstan/server/access/grants.h>
 
 #include <algorithm>
-#include <ctime>
 #include <map>
 #include <mutex>
 #include <set>
-#include <unordered_map>
 #include <utility>
 
+#include <capstan/base/clock.h>
 #include <capstan/base/digest.h>
 #include <capstan/base/file.h>
 #include <capstan/base/log.h>
 #include <capstan/base/text.h>
 #include <capstan/server/access/share-crowd.h>
 #include <capstan/server/access/share-folder.h>
+#include <capstan/server/access/share-table.h>
 
 namespace capstan::server {
 
 namespace {
 
 constexpr size_t ID_LENGTH = 10;
-constexpr int64_t MINUTE = 60ll * 1'000'000'000;
-
-int64_t wallClock() {
-  timespec time{};
-  clock_gettime(CLOCK_REALTIME, &time);
-  return toNanoseconds(time);
-}
-
 std::string newId() {
   constexpr char LETTERS[] = "abcdefghijklmnopqrstuvwxyz234567";
   std::string id;
@@ -57,20 +49,15 @@ class GrantsImpl final : public Grants {
   std::shared_ptr<Grant> find(std::string_view id) const override {
     if (id == theOwner->id) return theOwner;
     std::lock_guard lock(memory);
-    auto found = slots.find(id);
-    return found == slots.end() ? nullptr : found->second.grant;
+    auto slot = shares.find(id);
+    return slot == nullptr ? nullptr : slot->grant;
   }
 
   std::shared_ptr<Grant> match(std::string_view token) const override {
     std::string hash = digestOf(DigestAlgorithm::SHA256, token);
     bool isOwners = equalInConstantTime(hash, ownerHash);
-    std::shared_ptr<Grant> matched;
     std::lock_guard lock(memory);
-    // Whoever tries tokens does not choose their hashes: what a search by these tells is of no use.
-    auto [begin, end] = byHash.equal_range(keyOf(hash));
-    for (auto each = begin; each != end; ++each) {
-      if (equalInConstantTime(hash, each->second->file.tokenHash)) matched = each->second->grant;
-    }
+    auto matched = shares.withToken(hash);
     return isOwners ? theOwner : matched;
   }
 
@@ -84,7 +71,7 @@ class GrantsImpl final : public Grants {
   std::optional<Error> refusal(const Grant& grant) const override {
     if (auto ended = grant.ended()) return ended;
     std::lock_guard lock(memory);
-    const Grant* usedUp = usedUpOf(grant);
+    const Grant* usedUp = shares.usedUpOf(grant);
     return usedUp == nullptr ? std::nullopt : std::optional(usedUpError(*usedUp));
   }
 
@@ -114,12 +101,12 @@ class GrantsImpl final : public Grants {
     {
       std::lock_guard lock(memory);
       do id = newId();
-      while (slots.contains(id));
+      while (shares.contains(id));
     }
     Status stored = folder->write(id, file);
     if (!stored.ok()) return stored.error();
     std::lock_guard lock(memory);
-    made.grant = insert(id, std::move(file), parent, folder->stampOf(id));
+    made.grant = shares.insert(id, std::move(file), parent, folder->stampOf(id));
     // It may have been revoked meanwhile, which waits for no disk.
     if (auto ended = parent->ended()) {
       made.grant->revoke();
@@ -129,34 +116,14 @@ class GrantsImpl final : public Grants {
   }
 
   std::vector<Info> list(const Grant& top) const override {
-    std::vector<Info> all;
     std::lock_guard lock(memory);
-    std::map<std::string_view, std::vector<const Slot*>> children;
-    for (auto& [id, slot] : slots) children[slot.grant->parent->id].push_back(&slot);
-    for (auto& [id, made] : children) {
-      std::sort(made.begin(), made.end(), [](const Slot* a, const Slot* b) {
-        return std::tie(a->grant->made, a->grant->id) < std::tie(b->grant->made, b->grant->id);
-      });
-    }
-    std::vector<const Slot*> next;  // the first one is the last
-    auto push = [&](const std::string& id) {
-      auto found = children.find(id);
-      if (found != children.end()) next.insert(next.end(), found->second.rbegin(), found->second.rend());
-    };
-    push(top.id);
-    while (!next.empty()) {
-      const Slot* slot = next.back();
-      next.pop_back();
-      all.push_back(infoOf(*slot));
-      push(slot->grant->id);
-    }
-    return all;
+    return shares.list(top);
   }
 
   Info infoOf(const Grant& grant) const override {
     std::lock_guard lock(memory);
-    auto found = slots.find(grant.id);
-    return found == slots.end() ? Info{grant.isOwner() ? theOwner : nullptr} : infoOf(found->second);
+    auto slot = shares.find(grant.id);
+    return slot == nullptr ? Info{grant.isOwner() ? theOwner : nullptr} : shares.infoOf(*slot);
   }
 
   Result<Ended> end(const Grant& top, const std::string& id) override {
@@ -164,12 +131,12 @@ class GrantsImpl final : public Grants {
     if (id == theOwner->id && top.isOwner()) {
       return Error{ErrorCode::INVALID_ARGUMENT, "the owner's grant cannot be revoked", {}};
     }
-    auto found = slots.find(id);
-    if (found == slots.end() || !found->second.grant->isFrom(top)) {
+    auto slot = shares.find(id);
+    if (slot == nullptr || !slot->grant->isFrom(top)) {
       return Error{ErrorCode::NOT_FOUND, "there is no share " + escapeForTerminal(id), {}};
     }
-    if (found->second.file.revoked == 0) unstored.insert(id);
-    return endTree(*found->second.grant);
+    if (slot->file.revoked == 0) unstored.insert(id);
+    return shares.endTree(*slot->grant);
   }
 
   Status storeEnd(const std::string& id) override {
@@ -190,9 +157,10 @@ class GrantsImpl final : public Grants {
     int64_t now = wallClock();
     {
       std::lock_guard lock(memory);
-      for (auto& [id, slot] : slots) {
+      for (auto& [id, slot] : shares.all()) {
         if (slot.unwrittenUses > 0) unwritten.push_back(id);
-        if (endOf(slot) != 0 && now - endOf(slot) > int64_t(ENDED_SHARE_TIME)) old.push_back(id);
+        int64_t end = shares.endOf(slot);
+        if (end != 0 && now - end > int64_t(ENDED_SHARE_TIME)) old.push_back(id);
       }
     }
     if (unwritten.empty() && old.empty()) return;
@@ -214,15 +182,6 @@ class GrantsImpl final : public Grants {
   }
 
  private:
-  struct Slot {
-    std::shared_ptr<Grant> grant;
-    ShareFile file;              // as it is on the disk, as far as is known
-    FileStamp stamp;             // of the file that was read
-    uint64_t unwrittenUses = 0;  // logins that the file does not know of
-    int64_t lastUsed = 0;
-    bool isLost = false;  // its file is gone, by which it ended
-  };
-
   enum class Folder { IS_LOCKED, IS_OPEN };
 
   struct ReadShare {
@@ -244,83 +203,14 @@ class GrantsImpl final : public Grants {
 
   mutable std::mutex memory;
   // protected by `memory`
-  std::map<std::string, Slot, std::less<>> slots;         // by id
-  std::unordered_multimap<uint64_t, const Slot*> byHash;  // by a part of the token's hash
-  std::set<std::string> unstored;                         // revoked here, and not said by their files yet
-
-  static uint64_t keyOf(const std::string& hash) {
-    uint64_t key = 0;
-    for (size_t i = 0; i < sizeof(key); ++i) key = key << 8 | static_cast<unsigned char>(hash[i]);
-    return key;
-  }
+  ShareTable shares;
+  std::set<std::string> unstored;  // revoked here, and not said by their files yet
 
   // ---- with `memory` held
 
-  std::shared_ptr<Grant> insert(const std::string& id, ShareFile file, std::shared_ptr<const Grant> parent,
-                                FileStamp stamp) {
-    auto grant = std::make_shared<Grant>(id, std::move(parent), file.terms, file.made);
-    if (file.revoked != 0 || grant->parent->isRevoked()) grant->revoke();
-    auto& slot = slots[id];
-    slot = Slot{grant, std::move(file), stamp};
-    slot.lastUsed = slot.file.lastUsed;
-    byHash.emplace(keyOf(slot.file.tokenHash), &slot);
-    return grant;
-  }
-
-  void forget(const std::string& id) {
-    auto found = slots.find(id);
-    if (found == slots.end()) return;
-    auto [begin, end] = byHash.equal_range(keyOf(found->second.file.tokenHash));
-    for (auto each = begin; each != end; ++each) {
-      if (each->second != &found->second) continue;
-      byHash.erase(each);
-      break;
-    }
-    slots.erase(found);
-  }
-
-  // Marks the grant and all that were made from it.
-  Ended endTree(const Grant& top) {
-    Ended ended;
-    for (auto& [id, slot] : slots) {
-      if (!slot.grant->isFrom(top)) continue;
-      if (!slot.grant->ended()) ++ended.live;
-      slot.grant->revoke();
-      ended.grants.push_back(slot.grant);
-    }
-    return ended;
-  }
-
   void endElsewhere(const Grant& top) {
-    auto ended = endTree(top);
+    auto ended = shares.endTree(top);
     if (ended.live > 0) unreported.insert(unreported.end(), ended.grants.begin(), ended.grants.end());
-  }
-
-  // The grant, or the one that it was made from, whose uses are used up as far as is known; null: none.
-  const Grant* usedUpOf(const Grant& grant) const {
-    for (const Grant* each = &grant; !each->isOwner(); each = each->parent.get()) {
-      if (each->terms.uses == 0) continue;
-      auto found = slots.find(each->id);
-      if (found != slots.end() && found->second.file.used >= each->terms.uses) return each;
-    }
-    return nullptr;
-  }
-
-  Info infoOf(const Slot& slot) const {
-    return {slot.grant, slot.file.used + slot.unwrittenUses, slot.lastUsed / MINUTE * MINUTE,
-            usedUpOf(*slot.grant) != nullptr};
-  }
-
-  // When it ended, by itself or with what it was made from; 0: it has not.
-  int64_t endOf(const Slot& slot) const {
-    int64_t end = slot.grant->expires;
-    if (!slot.grant->endedAt(wallClock())) return 0;
-    for (const Grant* each = slot.grant.get(); !each->isOwner(); each = each->parent.get()) {
-      auto found = slots.find(each->id);
-      int64_t revoked = found == slots.end() ? 0 : found->second.file.revoked;
-      if (revoked != 0 && (end == 0 || revoked < end)) end = revoked;
-    }
-    return end;
   }
 
   // ---- with `disk` held; what writes, with the folder locked
@@ -330,8 +220,8 @@ class GrantsImpl final : public Grants {
     if (auto ended = parent.ended()) return *ended;
     std::lock_guard lock(memory);
     std::vector<CountedShare> all;
-    for (auto& [id, slot] : slots) {
-      int64_t end = endOf(slot);
+    for (auto& [id, slot] : shares.all()) {
+      int64_t end = shares.endOf(slot);
       if (end == 0 && slot.grant->ended()) end = INT64_MAX;  // a moment ago: no file says it yet
       all.push_back({slot.grant.get(), end});
     }
@@ -365,10 +255,10 @@ class GrantsImpl final : public Grants {
 
   Status noteUse(const Grant& grant) {
     std::lock_guard lock(memory);
-    auto found = slots.find(grant.id);
-    if (found == slots.end()) return okStatus();
-    ++found->second.unwrittenUses;
-    found->second.lastUsed = wallClock();
+    auto slot = shares.find(grant.id);
+    if (slot == nullptr) return okStatus();
+    ++slot->unwrittenUses;
+    slot->lastUsed = wallClock();
     return okStatus();
   }
 
@@ -376,11 +266,11 @@ class GrantsImpl final : public Grants {
     Status stored = folder->write(id, file);
     if (!stored.ok()) return stored;
     std::lock_guard lock(memory);
-    auto found = slots.find(id);
-    if (found == slots.end()) return okStatus();
-    found->second.lastUsed = std::max(found->second.lastUsed, file.lastUsed);
-    found->second.file = std::move(file);
-    found->second.stamp = folder->stampOf(id);
+    auto slot = shares.find(id);
+    if (slot == nullptr) return okStatus();
+    slot->lastUsed = std::max(slot->lastUsed, file.lastUsed);
+    slot->file = std::move(file);
+    slot->stamp = folder->stampOf(id);
     return okStatus();
   }
 
@@ -411,17 +301,17 @@ class GrantsImpl final : public Grants {
     uint64_t uses = 0;
     {
       std::lock_guard lock(memory);
-      auto found = slots.find(id);
-      if (found == slots.end()) return;
-      uses = found->second.unwrittenUses;
-      file->lastUsed = std::max(file->lastUsed, found->second.lastUsed);
+      auto slot = shares.find(id);
+      if (slot == nullptr) return;
+      uses = slot->unwrittenUses;
+      file->lastUsed = std::max(file->lastUsed, slot->lastUsed);
     }
     file->used += uses;
     Status stored = replace(id, std::move(*file));
     if (!stored.ok()) return log::warning("a share's last use is not written: ", stored.error().message.c_str());
     std::lock_guard lock(memory);
-    auto found = slots.find(id);
-    if (found != slots.end()) found->second.unwrittenUses -= uses;
+    auto slot = shares.find(id);
+    if (slot != nullptr) slot->unwrittenUses -= uses;
   }
 
   // What was made from it ended with it at the latest, and goes by itself: it opens nothing without this one.
@@ -429,7 +319,7 @@ class GrantsImpl final : public Grants {
     Status removed = folder->remove(id);
     if (!removed.ok()) return log::warning("an old share stays: ", removed.error().message.c_str());
     std::lock_guard lock(memory);
-    forget(id);
+    shares.forget(id);
   }
 
   // ---- what is on the disk, into memory; with `disk` held. Grants that have ended by that become `unreported`.
@@ -449,16 +339,16 @@ class GrantsImpl final : public Grants {
         unusable[id] = stamp;
       }
       std::lock_guard lock(memory);
-      auto found = slots.find(id);
-      if (found == slots.end()) {
+      auto slot = shares.find(id);
+      if (slot == nullptr) {
         if (file.ok()) made.emplace(id, ReadShare{std::move(*file), stamp});
         continue;
       }
       // Nobody but a server replaces it, and never its terms.
-      bool isSame = file.ok() && file->tokenHash == found->second.file.tokenHash;
-      if (!isSame || file->revoked != 0) endElsewhere(*found->second.grant);
-      found->second.stamp = stamp;
-      if (isSame) found->second.file = std::move(*file);
+      bool isSame = file.ok() && file->tokenHash == slot->file.tokenHash;
+      if (!isSame || file->revoked != 0) endElsewhere(*slot->grant);
+      slot->stamp = stamp;
+      if (isSame) slot->file = std::move(*file);
     }
     insertAll(std::move(made));
     endMissing(there, state);
@@ -470,7 +360,7 @@ class GrantsImpl final : public Grants {
     std::vector<std::string> missing;
     {
       std::lock_guard lock(memory);
-      for (auto& [id, slot] : slots) {
+      for (auto& [id, slot] : shares.all()) {
         if (!there.contains(id) && !slot.isLost) missing.push_back(id);
       }
     }
@@ -487,11 +377,11 @@ class GrantsImpl final : public Grants {
         continue;
       }
       std::lock_guard lock(memory);
-      Slot& slot = slots.at(id);
+      ShareTable::Slot& slot = *shares.find(id);
       unstored.erase(id);
       // Another server forgot it; else nobody did, and its holder is to hear of it.
       if (slot.grant->ended()) {
-        forget(id);
+        shares.forget(id);
         continue;
       }
       slot.isLost = true;
@@ -504,8 +394,8 @@ class GrantsImpl final : public Grants {
     auto complained = unusable.find(id);
     if (complained != unusable.end() && complained->second == stamp) return true;
     std::lock_guard lock(memory);
-    auto found = slots.find(id);
-    return found != slots.end() && found->second.stamp == stamp;
+    auto slot = shares.find(id);
+    return slot != nullptr && slot->stamp == stamp;
   }
 
   // Parents come before what was made from them.
@@ -521,7 +411,7 @@ class GrantsImpl final : public Grants {
         }
         {
           std::lock_guard lock(memory);
-          insert(each->first, std::move(each->second.file), parent, each->second.stamp);
+          shares.insert(each->first, std::move(each->second.file), parent, each->second.stamp);
         }
         each = made.erase(each);
         progress = true;

@@ -13,7 +13,6 @@
 
 namespace capstan::server {
 
-inline constexpr size_t TOKEN_BYTES = 32;
 inline constexpr size_t MAX_SHARE_LABEL = 100;                                   // characters
 inline constexpr uint64_t ENDED_SHARE_TIME = 30ull * 24 * 3600 * 1'000'000'000;  // nanoseconds; see Grants.list
 

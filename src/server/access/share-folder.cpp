@@ -9,10 +9,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <ctime>
 #include <thread>
 #include <vector>
 
+#include <capstan/base/clock.h>
 #include <capstan/base/file.h>
 
 namespace capstan::server {
@@ -111,10 +111,9 @@ int64_t ShareFolder::changed() const {
 bool ShareFolder::hasChanged() const { return seen == 0 || changed() != seen; }
 
 Result<std::map<std::string, FileStamp>> ShareFolder::list() {
-  timespec now{};
-  clock_gettime(CLOCK_REALTIME, &now);
+  int64_t now = wallClock();
   int64_t before = changed();
-  bool isOld = toNanoseconds(now) - before > LONGEST_TICK;
+  bool isOld = now - before > LONGEST_TICK;
   auto names = namesIn(folder);
   if (!names.ok()) return names.error();
   std::map<std::string, FileStamp> shares;

@@ -1,8 +1,7 @@
 // FileStore.share: a grant for a folder of this tree, with no more rights than this one has.
 #include <climits>
-#include <ctime>
 
-#include <capstan/base/file.h>
+#include <capstan/base/clock.h>
 #include <capstan/base/log.h>
 #include <capstan/base/path.h>
 #include <capstan/base/text.h>
@@ -29,9 +28,7 @@ Error invalid(std::string sentence) { return {ErrorCode::INVALID_ARGUMENT, std::
 // Now, and `lifetime` nanoseconds later; 0 for what never ends.
 int64_t expiryIn(uint64_t lifetime) {
   if (lifetime == 0) return 0;
-  timespec time{};
-  clock_gettime(CLOCK_REALTIME, &time);
-  int64_t now = toNanoseconds(time);
+  int64_t now = wallClock();
   return lifetime > uint64_t(INT64_MAX - now) ? 0 : now + int64_t(lifetime);
 }
 

@@ -6,8 +6,7 @@
 #include <optional>
 #include <string>
 
-#include <time.h>
-
+#include <capstan/base/clock.h>
 #include <capstan/base/file.h>
 #include <capstan/server/compute/content.h>
 #include <capstan/server/compute/jobs/stored-task.h>
@@ -52,13 +51,6 @@ struct JobOrigin {
   std::optional<std::string> output;
   int64_t submitted = 0;
 };
-
-// Nanoseconds since the epoch.
-inline int64_t wallClock() {
-  timespec time{};
-  clock_gettime(CLOCK_REALTIME, &time);
-  return toNanoseconds(time);
-}
 
 // The spool file of a result.
 inline std::string resultFileOf(const std::string& id) { return id + ".result"; }
