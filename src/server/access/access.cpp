@@ -1,9 +1,8 @@
 #include <capstan/server/access/access.h>
 
-#include <ctime>
-
 #include <capnp/dynamic.h>
 
+#include <capstan/base/clock.h>
 #include <capstan/base/log.h>
 #include <capstan/base/path.h>
 #include <capstan/base/text.h>
@@ -15,12 +14,6 @@ namespace {
 
 // A timer may be of a clock that is not set when the wall clock is: looked at this often at least.
 constexpr int64_t LONGEST_SLEEP = 60ll * 1'000'000'000;
-
-int64_t now() {
-  timespec time{};
-  clock_gettime(CLOCK_REALTIME, &time);
-  return int64_t(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
-}
 
 const char* wordFor(schema::Right right) {
   switch (right) {
@@ -75,6 +68,9 @@ kj::Promise<void> answer(const MethodTerms& method, Access::Context context, con
 
 Lease::Lease(std::shared_ptr<Grant> grantParam, kj::Own<ConnectionScope> connectionParam, Meters metersParam)
     : grant(std::move(grantParam)), connection(kj::mv(connectionParam)), meters(std::move(metersParam)) {
+  connection->isOwners |= grant->isOwner();
+  if (connection->isOwners) connection->filePlaces = nullptr;
+  if (!connection->isOwners && connection->filePlaces == nullptr) connection->filePlaces = grant->filePlaces;
   if (!grant->isOwner()) cutting.emplace(*this);
 }
 
@@ -136,7 +132,7 @@ void Lease::cut() {
 
 kj::Promise<void> Lease::whenExpired() {
   if (grant->expires == 0 || connection->timer == nullptr) return kj::NEVER_DONE;
-  int64_t left = grant->expires - now();
+  int64_t left = grant->expires - wallClock();
   if (left <= 0) return kj::READY_NOW;
   // `this`: the promise is a member.
   return connection->timer->afterDelay(std::min(left, LONGEST_SLEEP) * kj::NANOSECONDS).then([this]() {
