@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import stat
 
@@ -238,9 +239,64 @@ class Usage(EndToEnd):
         with open(os.path.join(self.home, ".config", "capstan", "config.toml"), "w") as config:
             config.write('[remotes.home]\nserver = "%s"\ntoken-file = "%s"\n' % (server.address, server.token_file))
         self.assertEqual(self.ok("--server", "home", "ls").text, "here\n")
-        with open(self.local(".capstan.toml"), "w") as config:
-            config.write('server = "%s"\n' % server.address)
+        self.make(".capstan.toml", b'server = "home"\n')
         self.assertEqual(self.ok("ls").text, "here\n")
+
+
+class PlantedConfiguration(EndToEnd):
+    """A .capstan.toml that somebody else has put into the current folder does not get at the user's tokens."""
+
+    def setUp(self):
+        super().setUp()
+        self.server = Server(self)
+        self.server.write("here", b"")
+
+    def plant(self, text):
+        self.make(".capstan.toml", text.encode())
+
+    def test_the_owners_token_is_not_sent_to_a_server_of_the_folder(self):
+        self.assertEqual(self.ok("ls", address=self.server.address).text, "here\n")  # is sent where the user says
+        self.plant('server = "%s"\n' % self.server.address)
+        outcome = self.fails(6, "denied", "ls")
+        self.assertIn("is not sent to a server that .capstan.toml names", outcome.errors)
+        self.assertNotIn("logged in", self.server.log_text().split("logged in", 1)[1])
+        self.plant('[remotes.r]\nserver = "%s"\n' % self.server.address)
+        self.fails(6, "denied", "ls", address="r")
+        self.assertEqual(self.ok("--token-file", self.server.token_file, "ls", address="r").text, "here\n")
+
+    def test_tokens_of_environment_and_configuration_are_not_sent_either(self):
+        self.plant('server = "%s"\n' % self.server.address)
+        self.environment["CAPSTAN_TOKEN_FILE"] = self.server.token_file
+        self.assertIn("CAPSTAN_TOKEN_FILE is not sent", self.fails(6, "denied", "ls").errors)
+        self.assertEqual(self.ok("ls", address=self.server.address).text, "here\n")
+        del self.environment["CAPSTAN_TOKEN_FILE"]
+        os.makedirs(os.path.join(self.home, ".config", "capstan"))
+        with open(os.path.join(self.home, ".config", "capstan", "config.toml"), "w") as config:
+            config.write('token-file = "%s"\n' % self.server.token_file)
+        self.fails(6, "denied", "ls")
+
+    def test_the_folder_may_bring_its_own_token_and_no_other_file(self):
+        shutil.copy(self.server.token_file, self.local("own.token"))
+        self.plant('server = "%s"\ntoken-file = "own.token"\n' % self.server.address)
+        self.assertEqual(self.ok("ls").text, "here\n")
+        os.symlink(self.server.token_file, self.local("link.token"))
+        for name in (self.server.token_file, "~/x", "../work/own.token", "link.token"):
+            self.plant('server = "%s"\ntoken-file = "%s"\n' % (self.server.address, name))
+            outcome = self.fails(2, "usage", "ls")
+            self.assertIn(".capstan.toml: token-file", outcome.errors)
+            self.assertIn("--token-file", outcome.errors)
+            self.assertEqual(self.ok("ls", address=self.server.address).text, "here\n")
+
+    def test_it_may_not_go_without_tls_and_replaces_no_remote_of_the_user(self):
+        self.plant('server = "r"\n[remotes.r]\nserver = "files.invalid:1"\ninsecure = true\n')
+        self.assertIn("insecure of the remote r", self.fails(2, "usage", "ls").errors)
+        self.ok("version")
+        os.makedirs(os.path.join(self.home, ".config", "capstan"))
+        with open(os.path.join(self.home, ".config", "capstan", "config.toml"), "w") as config:
+            config.write('[remotes.r]\nserver = "%s"\n' % self.server.address)
+        outcome = self.ok("ls")
+        self.assertEqual(outcome.text, "here\n")
+        self.assertIn("the remote r of .capstan.toml is not taken", outcome.errors)
 
 
 if __name__ == "__main__":

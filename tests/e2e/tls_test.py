@@ -4,6 +4,7 @@ import base64
 import hashlib
 import os
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -104,8 +105,9 @@ class Tls(EndToEnd):
 
     def test_a_remote_may_pin_a_certificate(self):
         self.make("server.pem", certificate_of(self.server).encode())
-        self.make(".capstan.toml", ('[remotes.mine]\nserver = "%s"\ncertificate = "server.pem"\ntoken-file = "%s"\n'
-                                    % (self.server.address, self.server.token_file)).encode())
+        shutil.copy(self.server.token_file, self.local("server.token"))
+        self.make(".capstan.toml", ('[remotes.mine]\nserver = "%s"\ncertificate = "server.pem"\n'
+                                    'token-file = "server.token"\n' % self.server.address).encode())
         self.ok("ls", address="mine")
         self.make("server.pem", certificate_of(Server(self)).encode())
         self.fails(6, "denied", "ls", address="mine")

@@ -201,14 +201,17 @@ void lookAtTokenOf(const ServerWish& wish, Findings& findings) {
   if (auto found = lookAtSecret("token", "the token", *wish.tokenFile, geteuid(), true)) findings.push_back(*found);
 }
 
+void warnAbout(const char* check, const std::string& warning, Findings& findings) {
+  size_t end = warning.find("; ");
+  std::string advice = end == std::string::npos ? "keep it to yourself" : warning.substr(end + 2);
+  findings.push_back(Finding::warning(check, warning.substr(0, end), advice));
+}
+
 // What the choice of the server warns of: of an invite that others may read, say. Token files are looked at above.
 void lookAtChoice(const ServerWish& wish, const ServerChoice& choice, Findings& findings) {
+  for (const std::string& warning : choice.withheld) warnAbout("configuration", warning, findings);
   if (!wish.server || wish.server->rfind('@', 0) != 0) return;
-  for (const std::string& warning : choice.warnings) {
-    size_t end = warning.find("; ");
-    std::string advice = end == std::string::npos ? "keep it to yourself" : warning.substr(end + 2);
-    findings.push_back(Finding::warning("token", warning.substr(0, end), advice));
-  }
+  for (const std::string& warning : choice.warnings) warnAbout("token", warning, findings);
 }
 
 // Not through runOnce(): a broken configuration, or a server that cannot be chosen, is something to tell of.

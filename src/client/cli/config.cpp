@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include <capstan/base/file.h>
@@ -11,8 +12,6 @@
 namespace capstan::cli {
 
 namespace {
-
-constexpr const char* LOCAL_FILE = ".capstan.toml";
 
 std::string_view trimmed(std::string_view text) {
   size_t begin = text.find_first_not_of(" \t\r");
@@ -175,30 +174,48 @@ Result<Config> loadFile(const std::string& path, const std::string& folder) {
   return parseConfig(*text, path, folder, home == nullptr ? "" : home);
 }
 
+bool canBeOfFolder(std::string_view name) {
+  return !name.empty() && name != "localhost" && std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+  });
+}
+
 }  // namespace
+
+std::string userConfigFile() { return userConfigFolder() + "/config.toml"; }
 
 Result<Config> parseConfig(std::string_view text, const std::string& fileName, const std::string& folder,
                            const std::string& home) {
   return Parser(fileName, folder, home).parse(text);
 }
 
-Config merged(Config nearer, Config farther) {
-  if (!nearer.server && !nearer.tokenFile) nearer.tokenFile = farther.tokenFile;
-  if (!nearer.server) nearer.server = farther.server;
-  if (!nearer.timeout) nearer.timeout = farther.timeout;
-  if (!nearer.progress) nearer.progress = farther.progress;
-  if (!nearer.color) nearer.color = farther.color;
-  nearer.remotes.merge(farther.remotes);
-  return nearer;
+Config merged(Config folder, Config user) {
+  Config both = std::move(user);
+  if (folder.server) {
+    both.server = std::move(folder.server);
+    both.serverOrigin = Origin::FOLDER;
+  }
+  both.folderTokenFile = std::move(folder.tokenFile);
+  if (folder.timeout) both.timeout = folder.timeout;
+  if (folder.progress) both.progress = folder.progress;
+  if (folder.color) both.color = folder.color;
+  for (auto& [name, remote] : folder.remotes) {
+    if (!canBeOfFolder(name) || both.remotes.contains(name)) {
+      both.untaken.insert(name);
+      continue;
+    }
+    remote.origin = Origin::FOLDER;
+    both.remotes.emplace(name, std::move(remote));
+  }
+  return both;
 }
 
 Result<Config> loadConfig() {
-  auto nearer = loadFile(LOCAL_FILE, "");
-  if (!nearer.ok()) return nearer;
-  std::string folder = userConfigFolder();
-  auto farther = loadFile(folder + "/config.toml", folder);
-  if (!farther.ok()) return farther;
-  return merged(std::move(*nearer), std::move(*farther));
+  auto folder = loadFile(FOLDER_CONFIG, "");
+  if (!folder.ok()) return folder;
+  auto user = loadFile(userConfigFile(), userConfigFolder());
+  if (!user.ok()) return user;
+  return merged(std::move(*folder), std::move(*user));
 }
 
 }  // namespace capstan::cli

@@ -74,7 +74,8 @@ std::string helpAboutAll(const std::vector<Command>& table) {
   text += "\n" + examples(FIRST_STEPS);
   text +=
       "\nWithout --server: CAPSTAN_SERVER, ./.capstan.toml, the user's config.toml, this user's server, "
-      "127.0.0.1:4457.\n";
+      "127.0.0.1:4457.\n"
+      "To a server that ./.capstan.toml names no token is sent but that folder's own, and one of --token-file.\n";
   text += "Next: capstan COMMAND --help tells more about one command\n";
   return text;
 }

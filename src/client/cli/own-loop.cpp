@@ -4,6 +4,15 @@
 
 namespace capstan::cli {
 
+namespace {
+
+bool isSameAddress(const std::string& typed, const std::string& address) {
+  auto parsed = rpc::parseAddress(typed);
+  return parsed.ok() && parsed->toString() == address;
+}
+
+}  // namespace
+
 int runOnOwnLoop(const char* command, const GlobalFlags& flags, const Operands& operands,
                  const std::optional<std::string>& server, const OwnLoopWork& work) {
   Runtime runtime;
@@ -14,6 +23,12 @@ int runOnOwnLoop(const char* command, const GlobalFlags& flags, const Operands& 
   // An invite holds more than an address: the key that it was made with, and the token.
   bool isInvite = wish.server && wish.server->starts_with('@');
   if (server && !flags.server && !isInvite) {
+    // What the folder says of a server of its own does not hold for another one.
+    if (wish.addressOrigin == Origin::FOLDER && !isSameAddress(*wish.server, *server)) {
+      GlobalFlags last = flags;
+      last.server = server;
+      wish = wishOf(last, currentEnvironment(), *config);
+    }
     wish.server = server;
     wish.serverFrom = "the last run";
   }

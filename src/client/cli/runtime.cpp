@@ -58,8 +58,10 @@ Runtime::Runtime() : io(setUp()) {}
 Result<Connection> Runtime::connectTo(const ServerWish& wish, Output& output, bool retries) {
   auto choice = chooseServer(wish);
   if (!choice.ok()) return choice.error();
-  for (auto& warning : choice->warnings) {
-    if (!output.quiet()) output.complain("warning", warning);
+  for (auto* warnings : {&choice->withheld, &choice->warnings}) {
+    for (auto& warning : *warnings) {
+      if (!output.quiet()) output.complain("warning", warning);
+    }
   }
   client::Options options = clientOptionsOf(*choice);
   options.name = "capstan";

@@ -5,7 +5,6 @@
 #include <sys/un.h>
 
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 
 #include <kj/io.h>
@@ -14,6 +13,7 @@
 #include <capstan/base/file.h>
 #include <capstan/base/text.h>
 #include <capstan/base/user-dirs.h>
+#include <capstan/client/cli/folder-file.h>
 #include <capstan/rpc/invite.h>
 
 namespace capstan::cli {
@@ -21,11 +21,6 @@ namespace capstan::cli {
 namespace {
 
 constexpr size_t TOKEN_FILE_LIMIT = 4096;
-
-std::optional<std::string> variable(const char* name) {
-  const char* value = getenv(name);
-  return value == nullptr || *value == '\0' ? std::nullopt : std::optional<std::string>(value);
-}
 
 // Asks with a socket of the wrong type: the kernel says so (EPROTOTYPE) if somebody has bound the name, refuses if
 // nobody has any more, and the server is not bothered by a connection that comes to nothing.
@@ -73,8 +68,22 @@ void warnIfOthersCanRead(const char* what, const std::string& file, std::vector<
   }
 }
 
-Result<std::string> readToken(const std::string& file, std::vector<std::string>& warnings) {
-  auto text = readFile(file, TOKEN_FILE_LIMIT);
+// FOLDER_CONFIG asks for what it may not have: whoever can write to the folder may have asked.
+Error beyondFolder(const ServerWish& wish, const char* setting, const std::string& reason, const char* flag) {
+  std::string whose = wish.remote ? " of the remote " + escapeForTerminal(*wish.remote) : "";
+  return {ErrorCode::INVALID_ARGUMENT,
+          std::string(FOLDER_CONFIG) + ": " + setting + whose + ": " + reason +
+              ", and a folder's configuration may not have that; put it into " + escapeForTerminal(userConfigFile()) +
+              ", or say " + flag,
+          {}};
+}
+
+Result<std::string> readToken(const ServerWish& wish, const std::string& file, std::vector<std::string>& warnings) {
+  bool isFolders = wish.tokenFile && wish.tokenOrigin == Origin::FOLDER;
+  auto text = isFolders ? readFolderFile(file, TOKEN_FILE_LIMIT) : readFile(file, TOKEN_FILE_LIMIT);
+  if (!text.ok() && isFolders && text.error().code == ErrorCode::INVALID_PATH) {
+    return beyondFolder(wish, "token-file", text.error().message, "--token-file FILE");
+  }
   if (!text.ok()) {
     Error error = text.error();
     error.message = "the token: " + error.message;
@@ -111,8 +120,12 @@ Result<ServerChoice> readInvite(const std::string& file) {
   return choice;
 }
 
-Result<rpc::Security> securityOf(const ServerWish& wish) {
+Result<rpc::Security> securityOf(const ServerWish& wish, const rpc::Address& address) {
   using Kind = rpc::Security::Kind;
+  if (wish.insecure && wish.insecureOrigin == Origin::FOLDER && !address.isLoopback()) {
+    std::string reason = escapeForTerminal(address.toString()) + " is another machine";
+    return beyondFolder(wish, "insecure", reason, "--insecure");
+  }
   if (wish.insecure) return rpc::Security{Kind::PLAIN, {}};
   if (!wish.certificateFile) return rpc::Security{};
   auto text = readFile(*wish.certificateFile, rpc::MAX_CERTIFICATE_BYTES);
@@ -126,7 +139,7 @@ Result<rpc::Security> securityOf(const ServerWish& wish) {
 Result<ServerChoice> chooseAddress(const ServerWish& wish) {
   auto address = addressOf(wish);
   if (!address.ok()) return address.error();
-  auto security = securityOf(wish);
+  auto security = securityOf(wish, *address);
   if (!security.ok()) return security.error();
   ServerChoice choice;
   choice.address = std::move(*address);
@@ -148,50 +161,22 @@ std::optional<std::string> ownTokenFile(const rpc::Address& address) {
 
 }  // namespace
 
-Environment currentEnvironment() {
-  return {variable("CAPSTAN_SERVER"), variable("CAPSTAN_TOKEN_FILE"), variable("CAPSTAN_INSECURE") == "1"};
-}
-
-ServerWish wishOf(const GlobalFlags& flags, const Environment& environment, const Config& config) {
-  ServerWish wish;
-  if (flags.server) {
-    wish.server = flags.server;
-    wish.serverFrom = "--server";
-  } else if (environment.server) {
-    wish.server = environment.server;
-    wish.serverFrom = "CAPSTAN_SERVER";
-  } else if (config.server) {
-    wish.server = config.server;
-    wish.serverFrom = "the configuration";
-  }
-  wish.tokenFile = config.tokenFile;
-  if (wish.server) {
-    auto remote = config.remotes.find(*wish.server);
-    if (remote != config.remotes.end()) {
-      wish.server = remote->second.server;
-      wish.tokenFile = remote->second.tokenFile;
-      wish.serverFrom = "the remote " + remote->first;
-      wish.insecure = remote->second.insecure;
-      wish.certificateFile = remote->second.certificate;
-    }
-  }
-  if (environment.tokenFile) wish.tokenFile = environment.tokenFile;
-  if (flags.tokenFile) {
-    wish.tokenFile = flags.tokenFile;
-    wish.tokenIsAsked = true;
-  }
-  wish.insecure = wish.insecure || environment.insecure || flags.insecure;
-  return wish;
-}
-
 Result<ServerChoice> chooseServer(const ServerWish& wish) {
   bool isInvite = wish.server && wish.server->starts_with('@');
   auto choice = isInvite ? readInvite(wish.server->substr(1)) : chooseAddress(wish);
-  if (!choice.ok() || (isInvite && !choice->token.empty() && !wish.tokenIsAsked)) return choice;
+  if (!choice.ok()) return choice;
+  choice->withheld = wish.warnings;
+  if (isInvite && !choice->token.empty() && !wish.tokenIsAsked) return choice;
   choice->tokenIsOwn = !wish.tokenFile && !isInvite;
   auto file = choice->tokenIsOwn ? ownTokenFile(choice->address) : wish.tokenFile;
+  if (file && choice->tokenIsOwn && wish.addressOrigin == Origin::FOLDER) {
+    choice->withheld.push_back(std::string("this user's own token is not sent to a server that ") + FOLDER_CONFIG +
+                               " names; name the server with --server or in " + escapeForTerminal(userConfigFile()) +
+                               ", or the token with --token-file");
+    return choice;
+  }
   if (file) {
-    auto token = readToken(*file, choice->warnings);
+    auto token = readToken(wish, *file, choice->warnings);
     if (!token.ok()) return token.error();
     choice->token = std::move(*token);
   }

@@ -1,5 +1,4 @@
-// Which server a command talks to, how, and with which token: flag, environment, configuration, default. The first half
-// is pure, the second looks at sockets and token files.
+// Which server a command talks to, how, and with which token: what follows from a ServerWish, sockets and files.
 #pragma once
 
 #include <optional>
@@ -7,32 +6,11 @@
 #include <vector>
 
 #include <capstan/base/error.h>
-#include <capstan/client/cli/arguments.h>
-#include <capstan/client/cli/config.h>
+#include <capstan/client/cli/server-wish.h>
 #include <capstan/client/client.h>
 #include <capstan/rpc/address.h>
 
 namespace capstan::cli {
-
-struct Environment {
-  std::optional<std::string> server;     // CAPSTAN_SERVER
-  std::optional<std::string> tokenFile;  // CAPSTAN_TOKEN_FILE
-  bool insecure = false;                 // CAPSTAN_INSECURE=1
-};
-Environment currentEnvironment();
-
-// What was asked for. No server: the default one.
-struct ServerWish {
-  std::optional<std::string> server;  // an address, or '@' and the name of an invite file
-  std::optional<std::string> tokenFile;
-  std::string serverFrom;                      // "--server", "CAPSTAN_SERVER", "the configuration": for sentences
-  bool tokenIsAsked = false;                   // the token file is the flag's: it goes before an invite's token
-  bool insecure = false;                       // no TLS; an invite knows better
-  std::optional<std::string> certificateFile;  // the server's, to be pinned
-};
-
-// Flag over environment over configuration; names of remotes replaced by what they stand for.
-ServerWish wishOf(const GlobalFlags& flags, const Environment& environment, const Config& config);
 
 struct ServerChoice {
   rpc::Address address;
@@ -41,10 +19,12 @@ struct ServerChoice {
   std::string token;                  // 32 bytes, or empty
   bool tokenIsOwn = false;            // nobody has named it: it is not for other users' servers
   std::vector<std::string> warnings;  // sentences for the user, e.g. about a token file that others can read
+  std::vector<std::string> withheld;  // sentences about what was asked for and is not done
 };
 
-// Errors: invalidArgument where the address, the invite, the certificate or the token file is not one (a usage error),
-// notFound or denied where a file that was asked for cannot be read.
+// Errors: invalidArgument where the address, the invite, the certificate or the token file is not one (a usage error)
+// or where FOLDER_CONFIG asks for what it may not have, notFound or denied where a file that was asked for cannot be
+// read.
 Result<ServerChoice> chooseServer(const ServerWish& wish);
 
 // What every client of the command line is made with.

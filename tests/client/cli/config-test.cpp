@@ -50,19 +50,16 @@ TEST(Config, NamesFileAndLineOfAMistake) {
   EXPECT_FALSE(parseConfig("[remotes.x]\ntoken-file = \"t\"\n", "c.toml", "", "").ok());
 }
 
-TEST(Config, TheNearerFileWins) {
+TEST(Config, TheFoldersFileWinsButForRemotes) {
   Config both = merged(config("timeout = \"1s\"\n[remotes.a]\nserver = \"near:1\"\n"),
                        config("server = \"far:1\"\ntimeout = \"2s\"\ntoken-file = \"/t\"\n[remotes.a]\nserver = "
                               "\"far:2\"\n[remotes.b]\nserver=\"far:3\"\n"));
   EXPECT_EQ(both.server, "far:1");
+  EXPECT_EQ(both.serverOrigin, Origin::USER);
   EXPECT_EQ(both.tokenFile, "/t");
   EXPECT_EQ(both.timeout, 1'000'000'000u);
-  EXPECT_EQ(both.remotes["a"].server, "near:1");
+  EXPECT_EQ(both.remotes["a"].server, "far:2");
   EXPECT_EQ(both.remotes["b"].server, "far:3");
-}
-
-TEST(Config, AFoldersServerDoesNotGetTheUsersToken) {
-  EXPECT_FALSE(merged(config("server = \"evil:1\"\n"), config("token-file = \"/home/me/secret\"\n")).tokenFile);
 }
 
 TEST(ServerWish, PrefersFlagThenEnvironmentThenConfiguration) {
