@@ -1,11 +1,13 @@
 #include <capstan/base/log.h>
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <string>
 
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -24,9 +26,8 @@ std::function<void(Level, std::string_view)> sink;  // protected by sinkMutex
 spdlog::logger& logger() {
   static std::shared_ptr<spdlog::logger> instance = [] {
     auto made = spdlog::stderr_logger_mt("capstan");
-    // The journal stamps each line itself.
-    bool journal = getenv("JOURNAL_STREAM") != nullptr;
-    made->set_pattern(journal ? "%l: %v" : "%Y-%m-%d %H:%M:%S.%e %l: %v");
+    // The journal stamps each line itself; what begins one there is write()'s.
+    made->set_pattern(isInJournal() ? "%v" : "%Y-%m-%d %H:%M:%S.%e %l: %v");
     made->set_level(spdlog::level::trace);
     made->flush_on(spdlog::level::trace);
     return made;
@@ -50,6 +51,29 @@ spdlog::level::level_enum translated(Level level) {
 void setLevel(Level level) { currentLevel = level; }
 Level level() { return currentLevel.load(std::memory_order_relaxed); }
 
+bool isJournal(const char* journalStream, int fd) {
+  struct stat status;
+  if (journalStream == nullptr || fstat(fd, &status) < 0) return false;
+  return journalStream == std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino);
+}
+
+bool isInJournal() {
+  static const bool is = isJournal(getenv("JOURNAL_STREAM"), STDERR_FILENO);
+  return is;
+}
+
+std::string_view priorityPrefix(Level level) {
+  if (!isInJournal()) return {};
+  switch (level) {
+    case Level::DEBUG: return "<7>";
+    case Level::INFO: return "<6>";
+    case Level::WARNING: return "<4>";
+    case Level::ERROR: return "<3>";
+    case Level::OFF: break;
+  }
+  return {};
+}
+
 void setSink(std::function<void(Level, std::string_view)> newSink) {
   std::lock_guard lock(sinkMutex);
   sink = std::move(newSink);
@@ -62,6 +86,12 @@ void write(Level level, std::string_view line) {
   if (sink) {
     sink(level, escaped);
   } else {
+    if (isInJournal()) {
+      auto name = spdlog::level::to_string_view(translated(level));
+      std::string begin(priorityPrefix(level));
+      begin.append(name.data(), name.size()).append(": ");
+      escaped.insert(0, begin);
+    }
     logger().log(translated(level), escaped);
   }
 }

@@ -13,9 +13,19 @@ namespace capstan::log {
 
 enum class Level { DEBUG, INFO, WARNING, ERROR, OFF };
 
-// Applies to all lines from now on. The default is INFO. Where systemd reads the log, lines carry no time of their own.
+// Applies to all lines from now on. The default is INFO. In systemd's journal lines carry no time of their own, and a
+// priority that it takes off.
 void setLevel(Level level);
 Level level();
+
+// Whether a descriptor is the stream to systemd's journal that JOURNAL_STREAM tells of ("DEVICE:INODE"; null: none).
+// The variable is inherited by programs whose output goes elsewhere.
+bool isJournal(const char* journalStream, int fd);
+// Whether this process's standard error is that.
+bool isInJournal();
+// What tells the journal the priority of a line, "<3>", before it (sd-daemon(3)). Empty where standard error is not the
+// journal. The lines of this log have it already.
+std::string_view priorityPrefix(Level level);
 
 // Where lines go instead of standard error; an empty function goes back to it. For tests and for programs that embed a
 // server. Called with a lock held: it must not log.

@@ -1,5 +1,8 @@
 #include <capstan/base/log.h>
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <string>
 #include <vector>
 
@@ -40,6 +43,22 @@ TEST_F(Log, TakesBracesAsTheyAre) {
   testing::internal::CaptureStderr();
   log::info("client {} {0:d} %s");
   EXPECT_THAT(testing::internal::GetCapturedStderr(), testing::EndsWith("info: client {} {0:d} %s\n"));
+}
+
+TEST(Journal, IsTheStreamThatTheVariableNamesAndNoOther) {
+  int ends[2], others[2];
+  KJ_SYSCALL(pipe(ends));
+  KJ_SYSCALL(pipe(others));
+  struct stat status;
+  KJ_SYSCALL(fstat(ends[1], &status));
+  std::string named = std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino);
+  EXPECT_TRUE(log::isJournal(named.c_str(), ends[1]));
+  EXPECT_FALSE(log::isJournal(named.c_str(), others[1])) << "it goes elsewhere by now";
+  EXPECT_FALSE(log::isJournal(nullptr, ends[1]));
+  EXPECT_FALSE(log::isJournal("", ends[1]));
+  EXPECT_FALSE(log::isJournal((named + "0").c_str(), ends[1]));
+  for (int fd : {ends[0], ends[1], others[0], others[1]}) close(fd);
+  EXPECT_FALSE(log::isJournal(named.c_str(), ends[1])) << "it is closed";
 }
 
 TEST_F(Log, CannotBeForgedByWhatTheLibrariesLogOfAPeer) {

@@ -202,7 +202,7 @@ Result<server::ServerOptions> translated(const ServeOptions& options) {
 void complain(const ServeOptions& options, const Error& error) {
   std::string line = options.json ? errorAsJson(kebabCase(error.code), error.message, error.path)
                                   : "capstan: " + std::string(kebabCase(error.code)) + ": " + error.message;
-  fputs((line + "\n").c_str(), stderr);
+  fputs((std::string(log::priorityPrefix(log::Level::ERROR)) + line + "\n").c_str(), stderr);
 }
 
 Result<int> run(const ServeOptions& options) {
