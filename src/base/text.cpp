@@ -34,6 +34,28 @@ bool isC1(std::string_view bytes, size_t length) {
   return length == 2 && bytes[0] == '\xc2' && static_cast<unsigned char>(bytes[1]) < 0xa0;
 }
 
+// The number of a character of two or three bytes; 0 for others.
+unsigned codePointOf(std::string_view character) {
+  auto bits = [&](size_t i) { return static_cast<unsigned char>(character[i]) & 0x3fu; };
+  if (character.size() == 2) return (static_cast<unsigned char>(character[0]) & 0x1fu) << 6 | bits(1);
+  if (character.size() == 3) return (static_cast<unsigned char>(character[0]) & 0x0fu) << 12 | bits(1) << 6 | bits(2);
+  return 0;
+}
+
+bool isBeyondAscii(std::string_view text, size_t at) { return at < text.size() && (text[at] & 0x80) != 0; }
+
+// Whether the character at `at` would show a name as another one: it turns the direction of text (U+061C, U+200E,
+// U+200F, U+202A to U+202E, U+2066 to U+2069), ends lines (U+2028, U+2029), or takes no room (U+200B to U+200D, U+2060
+// to U+206F, U+FEFF). The joiners U+200C and U+200D may stay between two characters beyond ASCII: words of some scripts
+// and many emoji are written with them.
+bool isDeceptive(std::string_view text, size_t at, size_t length) {
+  unsigned number = codePointOf(text.substr(at, length));
+  bool joins = number == 0x200c || number == 0x200d;
+  if (joins) return at == 0 || !isBeyondAscii(text, at - 1) || !isBeyondAscii(text, at + length);
+  return number == 0x61c || (number >= 0x200b && number <= 0x200f) || (number >= 0x2028 && number <= 0x202e) ||
+         (number >= 0x2060 && number <= 0x206f) || number == 0xfeff;
+}
+
 constexpr char HEX[] = "0123456789abcdef";
 
 void appendHexByte(std::string& to, std::string_view prefix, unsigned char byte) {
@@ -93,12 +115,13 @@ bool isUtf8(std::string_view bytes) {
 std::string escapeForTerminal(std::string_view bytes) {
   std::string result;
   result.reserve(bytes.size());
+  const std::string_view whole = bytes;
   while (!bytes.empty()) {
     auto first = static_cast<unsigned char>(bytes[0]);
     size_t length = utf8Length(bytes);
-    bool c1 = isC1(bytes, length);
-    if (length == 0 || c1 || first < 0x20 || first == 0x7f || first == '\\') {
-      length = c1 ? 2 : 1;
+    bool hidden = isC1(bytes, length) || isDeceptive(whole, whole.size() - bytes.size(), length);
+    if (length == 0 || hidden || first < 0x20 || first == 0x7f || first == '\\') {
+      if (!hidden) length = 1;
       if (first == '\n') {
         result += "\\n";
       } else if (first == '\t') {
@@ -119,6 +142,7 @@ std::string escapeForTerminal(std::string_view bytes) {
 std::string escapeForJson(std::string_view bytes) {
   std::string result;
   result.reserve(bytes.size());
+  const std::string_view whole = bytes;
   while (!bytes.empty()) {
     auto first = static_cast<unsigned char>(bytes[0]);
     size_t length = utf8Length(bytes);
@@ -138,6 +162,10 @@ std::string escapeForJson(std::string_view bytes) {
       appendHexByte(result, "\\u00", first);
     } else if (isC1(bytes, length)) {
       appendHexByte(result, "\\u00", static_cast<unsigned char>(bytes[1]));
+    } else if (isDeceptive(whole, whole.size() - bytes.size(), length)) {
+      unsigned number = codePointOf(bytes.substr(0, length));
+      appendHexByte(result, "\\u", static_cast<unsigned char>(number >> 8));
+      appendHexByte(result, {}, static_cast<unsigned char>(number & 0xff));
     } else {
       result += bytes.substr(0, length);
     }

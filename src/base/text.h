@@ -8,13 +8,13 @@
 
 namespace capstan {
 
-// Fit for a terminal or a log line: valid UTF-8 stays; control characters (C0, DEL, C1), backslashes and bytes that are
-// not UTF-8 become \n, \t, \\ or \xHH. Never longer than four times the input.
+// Fit for a terminal or a log line: valid UTF-8 stays, but control characters (C0, DEL, C1), backslashes, what turns or
+// hides text (see text.cpp), and bytes that are not UTF-8 become \n, \t, \\ or \xHH. At most four times as long.
 std::string escapeForTerminal(std::string_view bytes);
 
-// The inside of a JSON string, without the quotes, and fit for a terminal: control characters (C0, DEL, C1) are
-// escaped. Bytes that are not UTF-8 become the lone surrogates \udc80 to \udcff, as Python's "surrogateescape" has it,
-// so that names survive a round trip through JSON.
+// The inside of a JSON string, without the quotes, and fit for a terminal: control characters, and what turns or hides
+// text, are escaped. Bytes that are not UTF-8 become lone surrogates (\udc80 to \udcff), as Python's "surrogateescape"
+// has it, so that names survive a round trip through JSON.
 std::string escapeForJson(std::string_view bytes);
 
 // Whether the bytes are UTF-8 (RFC 3629: no surrogates, no overlong forms).

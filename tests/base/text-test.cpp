@@ -1,5 +1,6 @@
 #include <capstan/base/text.h>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace capstan {
@@ -99,6 +100,43 @@ TEST(FormatTime, IsRfc3339WithNanosecondsAlsoBeforeTheEpoch) {
   EXPECT_EQ(formatTime(0), "1970-01-01T00:00:00.000000000Z");
   EXPECT_EQ(formatTime(1'000'000'001), "1970-01-01T00:00:01.000000001Z");
   EXPECT_EQ(formatTime(-1), "1969-12-31T23:59:59.999999999Z");
+}
+
+// Written as bytes, so that this file shows what it holds.
+TEST(Escaping, ShowsWhatWouldShowANameAsAnotherOne) {
+  EXPECT_EQ(escapeForTerminal("photo\xe2\x80\xae"
+                              "gpj.exe"),
+            "photo\\xe2\\x80\\xaegpj.exe")
+      << "right-to-left override";
+  for (const char* character :
+       {"\xd8\x9c", "\xe2\x80\x8b", "\xe2\x80\x8e", "\xe2\x80\x8f", "\xe2\x80\xa8", "\xe2\x80\xa9", "\xe2\x80\xaa",
+        "\xe2\x81\xa0", "\xe2\x81\xa6", "\xe2\x81\xa9", "\xef\xbb\xbf"}) {
+    std::string between = std::string("\xc3\xa4") + character + "\xc3\xa4";
+    EXPECT_THAT(escapeForTerminal(between), testing::HasSubstr("\\x")) << toHex(character);
+    EXPECT_THAT(escapeForJson(between), testing::HasSubstr("\\u")) << toHex(character);
+  }
+  EXPECT_EQ(escapeForJson("a\xe2\x80\xae\xef\xbb\xbf"), "a\\u202e\\ufeff");
+}
+
+TEST(Escaping, LeavesNeighboursOfThose) {
+  for (const char* text : {"\xe2\x80\x8a", "\xe2\x80\x90", "\xe2\x80\xa7", "\xe2\x80\xaf", "\xe2\x81\x9f",
+                           "\xe2\x81\xb0", "\xd8\x9b", "\xd8\x9d", "\xef\xbb\xbe", "\xef\xbf\xbd"}) {
+    EXPECT_EQ(escapeForTerminal(text), text) << toHex(text);
+    EXPECT_EQ(escapeForJson(text), text) << toHex(text);
+  }
+}
+
+TEST(Escaping, LeavesJoinersWhereTheyAreWrittenAndShowsThemInAscii) {
+  std::string persian = "\xd9\x85\xdb\x8c\xe2\x80\x8c\xd8\xae\xd9\x88\xd8\xa7\xd9\x87\xd9\x85";
+  std::string family = "\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x91\xa7";
+  EXPECT_EQ(escapeForTerminal(persian), persian);
+  EXPECT_EQ(escapeForTerminal(family), family);
+  EXPECT_EQ(escapeForJson(family), family);
+  EXPECT_EQ(escapeForTerminal("a\xe2\x80\x8d"
+                              "b"),
+            "a\\xe2\\x80\\x8db");
+  EXPECT_EQ(escapeForTerminal("\xe2\x80\x8c\xc3\xa4"), "\\xe2\\x80\\x8c\xc3\xa4");
+  EXPECT_EQ(escapeForTerminal("\xc3\xa4\xe2\x80\x8d"), "\xc3\xa4\\xe2\\x80\\x8d");
 }
 
 }  // namespace
