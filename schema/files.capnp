@@ -113,13 +113,15 @@ interface FileStore {
   # Errors: notFound, notDirectory, invalidPath, denied.
 
   list @1 (path :Path, recursive :Bool, cursor :Data, maxEntries :UInt32)
-      -> (outcome :Outcome, entries :List(Entry), cursor :Data, atEnd :Bool) $needs(read);
+      -> (outcome :Outcome, entries :List(Entry), cursor :Data, atEnd :Bool, unread :List(Error)) $needs(read);
   # The entries below a folder, without the folder itself, in the order of their names' bytes; recursive: each folder
   # followed by what is in it. Symlinks are listed, not entered. Pages: an empty `cursor` starts; the answered one
   # goes on, until `atEnd`. A page may be shorter than `maxEntries` (0: as many as Limits.listEntries). What is there
   # during the whole listing appears exactly once, whatever else comes and goes meanwhile; a cursor does not expire and
-  # works on another connection too. A folder that may not be read is `denied`; below a recursive listing such a folder
-  # is listed itself, without what is in it. Errors: notFound, notDirectory, invalidPath, denied, invalidArgument.
+  # works on another connection too. A folder that cannot be read is an error (denied, io); below a recursive listing
+  # such a folder is listed itself, without what is in it, and with its error in `unread`, in the same page as the folder
+  # or in a later one, before whatever is listed behind it: what is not listed at or below the `path` of such an error is
+  # not known to be gone. Errors: notFound, notDirectory, invalidPath, denied, invalidArgument, io.
 
   open @2 (path :Path) -> (outcome :Outcome, file :File) $needs(read);
   # A file for reading. It stays what it was: a later rename, removal or replacement of the path does not change it

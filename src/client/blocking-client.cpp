@@ -1,5 +1,7 @@
 #include <capstan/client/blocking-client.h>
 
+#include <optional>
+
 #include <algorithm>
 #include <cstring>
 
@@ -70,13 +72,19 @@ Result<Entry> BlockingClient::stat(std::string path, bool follow) {
 
 Result<std::vector<Entry>> BlockingClient::list(std::string path, bool recursive) {
   std::vector<Entry> entries;
-  Status listed = list(std::move(path), recursive, [&](Entry&& entry) { entries.push_back(std::move(entry)); });
+  std::optional<Error> unread;
+  Status listed = list(
+      std::move(path), recursive, [&](Entry&& entry) { entries.push_back(std::move(entry)); },
+      [&](Error&& error) { unread = std::move(error); });
   if (!listed.ok()) return std::move(listed).error();
+  if (unread) return std::move(*unread);
   return entries;
 }
 
-Status BlockingClient::list(std::string path, bool recursive, std::function<void(Entry&&)> onEntry) {
-  return impl->wait([&](Client& client) { return client.list(std::move(path), recursive, std::move(onEntry)); });
+Status BlockingClient::list(std::string path, bool recursive, std::function<void(Entry&&)> onEntry,
+                            std::function<void(Error&&)> onUnread) {
+  return impl->wait(
+      [&](Client& client) { return client.list(std::move(path), recursive, std::move(onEntry), std::move(onUnread)); });
 }
 
 Result<std::string> BlockingClient::digest(std::string path, DigestAlgorithm algorithm) {

@@ -26,8 +26,10 @@ class BlockingClient {
 
   Result<Entry> stat(std::string path, bool follow = false);
   // The folder's entries in order, or with `recursive` all below it.
+  // All at once. With `recursive`, a folder below it that cannot be read is the error of the whole.
   Result<std::vector<Entry>> list(std::string path, bool recursive = false);
-  Status list(std::string path, bool recursive, std::function<void(Entry&&)> onEntry);
+  Status list(std::string path, bool recursive, std::function<void(Entry&&)> onEntry,
+              std::function<void(Error&&)> onUnread = {});
   Result<std::string> digest(std::string path, DigestAlgorithm algorithm = DigestAlgorithm::SHA256);  // raw bytes
 
   Result<Entry> makeDirectory(std::string path, bool parents = false, Attributes attributes = {});

@@ -39,6 +39,7 @@ kj::Promise<Result<ListPage>> remoteList(Links& links, std::string path, bool re
           }
           ListPage page;
           for (auto entry : response.getEntries()) page.entries.push_back(rpc::read(entry));
+          for (auto error : response.getUnread()) page.unread.push_back(rpc::readError(error));
           page.cursor = rpc::asView(response.getCursor());
           page.atEnd = response.getAtEnd();
           if (!page.atEnd && page.cursor == cursor) {

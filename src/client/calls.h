@@ -21,6 +21,7 @@ kj::Promise<Result<RemoteDigest>> remoteDigest(Links& links, std::string path, D
 // A part of a listing. An empty `cursor` starts.
 struct ListPage {
   std::vector<Entry> entries;
+  std::vector<Error> unread;  // folders that could not be read, which are entries of this page or of one before it
   std::string cursor;
   bool atEnd = false;
 };

@@ -74,24 +74,52 @@ kj::Promise<Result<Entry>> Client::stat(std::string path, bool follow) {
 
 namespace {
 
-// Page after page; `links` and `onEntry` outlive the promise.
-kj::Promise<Status> listFrom(Links& links, std::string path, bool recursive, std::string cursor,
-                             std::function<void(Entry&&)>& onEntry) {
-  return remoteList(links, path, recursive, std::move(cursor))
-      .then([&links, path, recursive, &onEntry](Result<ListPage>&& page) mutable -> kj::Promise<Status> {
-        if (!page.ok()) return Status(std::move(page).error());
-        for (Entry& entry : page->entries) onEntry(std::move(entry));
-        if (page->atEnd) return okStatus();
-        return listFrom(links, std::move(path), recursive, std::move(page->cursor), onEntry);
-      });
-}
+// Page after page; `links`, which must outlive it, and what is told of what they hold.
+class Lister {
+ public:
+  Lister(Links& links, std::string path, bool recursive, std::function<void(Entry&&)> onEntry,
+         std::function<void(Error&&)> onUnread)
+      : links(links),
+        path(std::move(path)),
+        recursive(recursive),
+        onEntry(std::move(onEntry)),
+        onUnread(std::move(onUnread)) {}
+
+  // `this` outlives the promise.
+  kj::Promise<Status> listFrom(std::string cursor) {
+    return remoteList(links, path, recursive, std::move(cursor))
+        .then([this](Result<ListPage>&& page) -> kj::Promise<Status> {
+          if (!page.ok()) return Status(std::move(page).error());
+          for (Entry& entry : page->entries) onEntry(std::move(entry));
+          for (Error& error : page->unread) tellUnread(std::move(error));
+          if (page->atEnd) return okStatus();
+          return listFrom(std::move(page->cursor));
+        });
+  }
+
+ private:
+  Links& links;
+  const std::string path;
+  const bool recursive;
+  const std::function<void(Entry&&)> onEntry;
+  const std::function<void(Error&&)> onUnread;
+  std::string lastUnread;
+
+  void tellUnread(Error error) {
+    // A page that goes on behind such a folder finds that once more.
+    bool isKnown = error.path == lastUnread;
+    lastUnread = error.path;
+    if (onUnread && !isKnown) onUnread(std::move(error));
+  }
+};
 
 }  // namespace
 
-kj::Promise<Status> Client::list(std::string path, bool recursive, std::function<void(Entry&&)> onEntry) {
-  auto held = kj::heap<std::function<void(Entry &&)>>(std::move(onEntry));
-  auto promise = listFrom(impl->links, std::move(path), recursive, {}, *held);
-  return promise.attach(kj::mv(held));
+kj::Promise<Status> Client::list(std::string path, bool recursive, std::function<void(Entry&&)> onEntry,
+                                 std::function<void(Error&&)> onUnread) {
+  auto lister = kj::heap<Lister>(impl->links, std::move(path), recursive, std::move(onEntry), std::move(onUnread));
+  auto promise = lister->listFrom({});
+  return promise.attach(kj::mv(lister));
 }
 
 kj::Promise<Result<std::string>> Client::digest(std::string path, DigestAlgorithm algorithm) {

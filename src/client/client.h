@@ -83,8 +83,10 @@ class Client {
   kj::Promise<Result<std::shared_ptr<capnp::MallocMessageBuilder>>> status();
 
   kj::Promise<Result<Entry>> stat(std::string path, bool follow = false);
-  // Calls `onEntry` for each entry in order. The folder's entries, or with `recursive` all below it.
-  kj::Promise<Status> list(std::string path, bool recursive, std::function<void(Entry&&)> onEntry);
+  // Calls `onEntry` for each entry in order. The folder's entries, or with `recursive` all below it; and then
+  // `onUnread` for each folder below it that could not be read, after its entry, instead of what is in it.
+  kj::Promise<Status> list(std::string path, bool recursive, std::function<void(Entry&&)> onEntry,
+                           std::function<void(Error&&)> onUnread = {});
   kj::Promise<Result<std::string>> digest(std::string path, DigestAlgorithm algorithm);  // raw bytes
 
   kj::Promise<Result<Entry>> makeDirectory(std::string path, bool parents = false, Attributes attributes = {});

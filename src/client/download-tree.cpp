@@ -63,6 +63,7 @@ kj::Promise<Status> TreeDownload::list() {
 kj::Promise<Status> TreeDownload::onPage(Result<ListPage> got) {
   if (!got.ok()) return Status(std::move(got).error());
   auto page = std::make_shared<ListPage>(std::move(*got));
+  for (Error& error : page->unread) noteUnread(std::move(error));
   if (page->atEnd) return takeFrom(page, 0).then([]() { return okStatus(); });
   // The next page is on its way while this one is worked on.
   auto next = remoteList(links, root.path, true, page->cursor);
@@ -168,6 +169,14 @@ kj::Promise<void> TreeDownload::takeFile(Entry entry, std::string relative) {
 void TreeDownload::note(const std::string& path, Error error) {
   if (endsTransfer(error.code)) return window.abort(kj::mv(error));
   tally.failed(path, kj::mv(error));
+}
+
+void TreeDownload::noteUnread(Error error) {
+  // A page that goes on behind such a folder finds that once more.
+  if (error.path == lastUnread) return;
+  lastUnread = error.path;
+  std::string path = error.path;
+  note(path, std::move(error));
 }
 
 // The deepest first, because a folder's new mode may close it.

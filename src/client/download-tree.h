@@ -34,6 +34,7 @@ class TreeDownload final {
   FolderHandle folder;               // the target, once it is made
   std::vector<Entry> folders;        // made; their metadata is set at the end. Paths are relative to the target
   std::vector<std::string> refused;  // folders that could not be made: what is in them is left out
+  std::string lastUnread;            // the last folder that the server could not read
   std::string parentPath;            // the place of the last entry is kept, for the next one is mostly beside it
   FolderHandle parentHandle;
   TaskWindow window;
@@ -49,6 +50,7 @@ class TreeDownload final {
   Status takeSymlink(const Entry& entry, const std::string& relative);
   kj::Promise<void> takeFile(Entry entry, std::string relative);
   void note(const std::string& path, Error error);
+  void noteUnread(Error error);
   Status setFolders();
 };
 

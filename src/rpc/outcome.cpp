@@ -75,8 +75,9 @@ std::optional<Error> decodeError(std::string_view description) {
 
 }  // namespace
 
-void setError(schema::Outcome::Builder outcome, const Error& error) {
-  auto to = outcome.initError();
+void setError(schema::Outcome::Builder outcome, const Error& error) { writeError(outcome.initError(), error); }
+
+void writeError(schema::Error::Builder to, const Error& error) {
   to.setCode(static_cast<schema::Error::Code>(error.code));
   to.setMessage(error.message.c_str());
   if (!error.path.empty()) {
@@ -89,7 +90,10 @@ kj::Maybe<Error> errorIn(schema::Outcome::Reader outcome) {
   if (outcome.isOk()) return nullptr;
   if (!outcome.isError())
     return Error{ErrorCode::IO, "the other side answered in a way that this version does not know", {}};
-  auto from = outcome.getError();
+  return readError(outcome.getError());
+}
+
+Error readError(schema::Error::Reader from) {
   Error error;
   auto code = static_cast<uint16_t>(from.getCode());
   bool known = code != 0 && code <= static_cast<uint16_t>(ErrorCode::UNREACHABLE);

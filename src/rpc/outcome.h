@@ -17,6 +17,10 @@ void setError(schema::Outcome::Builder outcome, const Error& error);
 // code becomes IO.
 kj::Maybe<Error> errorIn(schema::Outcome::Reader outcome);
 
+// An error by itself, where several are answered beside each other; read as errorIn() reads it.
+void writeError(schema::Error::Builder to, const Error& error);
+Error readError(schema::Error::Reader from);
+
 // Fills `results.outcome` from a Status.
 template <typename Results>
 void answer(Results&& results, const Status& status) {

@@ -251,6 +251,9 @@ class FakeFileStore final : public schema::FileStore::Server {
     auto results = context.getResults();
     auto entries = results.initEntries(to - from);
     for (size_t i = from; i < to; ++i) rpc::write(entries[i - from], all[i]);
+    // In each page, as they are found again by those that go on behind them.
+    auto unread = results.initUnread(params.getRecursive() ? tree.unread.size() : 0);
+    for (size_t i = 0; i < unread.size(); ++i) rpc::writeError(unread[i], tree.unread[i]);
     std::string next = std::to_string(to);
     results.setCursor(rpc::asData(next));
     results.setAtEnd(to == all.size() && !tree.endlessListing);

@@ -33,6 +33,7 @@ struct FakeNode {
 struct FakeTree {
   std::map<std::string, FakeNode> nodes;      // without the root
   std::map<std::string, std::string> staged;  // by resume key
+  std::vector<Error> unread;                  // folders that a recursive listing cannot look into
   std::vector<Entry> extraListing;            // what a hostile server lists besides
   bool endlessListing = false;                // answers the same page again and again
   bool generousReads = false;                 // answers more than was asked for

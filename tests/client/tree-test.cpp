@@ -341,5 +341,32 @@ TEST_F(Tree, ProgressAddsUp) {
   }
 }
 
+TEST_F(Tree, AFolderThatTheServerCannotReadIsAFailureAndTheOthersArrive) {
+  writeLocal("tree/closed/", "");
+  writeLocal("tree/open/file", "1");
+  upload(path("tree"), "x", up);
+  server.tree.unread = {errorAt(ErrorCode::DENIED, "x/closed", "cannot list ")};
+  server.tree.pageSize = 1;
+  TransferSummary got = download("x", path("back"), down);
+  EXPECT_EQ(readLocal("back/open/file"), "1");
+  ASSERT_EQ(got.failures.size(), 1u);
+  EXPECT_EQ(got.failures[0].path, "x/closed");
+  EXPECT_EQ(got.failures[0].error.code, ErrorCode::DENIED);
+}
+
+TEST_F(Tree, AListingTellsOnceOfEachFolderThatCannotBeRead) {
+  writeLocal("tree/closed/", "");
+  writeLocal("tree/open/file", "1");
+  upload(path("tree"), "x", up);
+  server.tree.unread = {errorAt(ErrorCode::DENIED, "x/closed", "cannot list ")};
+  server.tree.pageSize = 1;
+  std::string paths, unread;
+  auto onEntry = [&](Entry&& entry) { paths += entry.path + " "; };
+  auto onUnread = [&](Error&& error) { unread += error.path + " "; };
+  expectOk(run(client().list("x", true, onEntry, onUnread)));
+  EXPECT_EQ(paths, "x/closed x/open x/open/file ");
+  EXPECT_EQ(unread, "x/closed ");
+}
+
 }  // namespace
 }  // namespace capstan::client

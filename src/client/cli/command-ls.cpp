@@ -30,6 +30,14 @@ class Listing {
     }
   }
 
+  // A folder of whose entries nothing is known.
+  void leaveOut(const Error& error) {
+    context.output.fail(error);
+    isWhole = false;
+  }
+
+  int status() const { return isWhole ? DONE : PARTLY_DONE; }
+
   void end() {
     if (context.output.json()) context.output.line(count == 0 ? "[]" : "]");
   }
@@ -39,6 +47,7 @@ class Listing {
   const LsOptions options;
   const std::string folder;
   uint64_t count = 0;
+  bool isWhole = true;
 
   std::string_view nameBelow(std::string_view path) const {
     if (!folder.empty() && path.size() > folder.size() && path.substr(0, folder.size()) == folder) {
@@ -65,14 +74,16 @@ class Lister {
   kj::Promise<int> list(std::string path) {
     auto listing = std::make_shared<Listing>(context, options, path);
     return context.client()
-        .list(path, options.recursive, [listing](Entry&& entry) { listing->add(entry); })
+        .list(
+            path, options.recursive, [listing](Entry&& entry) { listing->add(entry); },
+            [listing](Error&& error) { listing->leaveOut(error); })
         .then([this, listing, path](Status status) -> kj::Promise<int> {
           if (!status.ok()) {
             if (status.error().code == ErrorCode::NOT_DIRECTORY) return showWhatIsThere(path);
             return context.output.fail(status.error());
           }
           listing->end();
-          return DONE;
+          return listing->status();
         });
   }
 

@@ -40,6 +40,8 @@ void answerPage(Results&& results, const Result<ListPage>& page) {
   if (!page.ok()) return rpc::setError(results.initOutcome(), page.error());
   auto entries = results.initEntries(uint(page->entries.size()));
   for (uint i = 0; i < entries.size(); ++i) rpc::write(entries[i], page->entries[i]);
+  auto unread = results.initUnread(uint(page->unread.size()));
+  for (uint i = 0; i < unread.size(); ++i) rpc::writeError(unread[i], page->unread[i]);
   results.setCursor(rpc::asData(page->cursor));
   results.setAtEnd(page->atEnd);
 }

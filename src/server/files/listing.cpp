@@ -38,7 +38,9 @@ class Pager {
     if (!opened.ok()) return opened.error();
     if (auto status = enter("", std::move(*opened)); !status.ok()) return status.error();
     if (auto status = skipTo(last); !status.ok()) return status.error();
-    while (!levels.empty() && page.entries.size() < limit && bytes < PAGE_BYTES) {
+    // A page with nothing but errors would have no place to go on from.
+    auto isFull = [this] { return !page.entries.empty() && (page.entries.size() >= limit || bytes >= PAGE_BYTES); };
+    while (!levels.empty() && !isFull()) {
       if (auto status = step(); !status.ok()) return status.error();
     }
     while (!levels.empty() && levels.back().next == levels.back().names->size()) levels.pop_back();
@@ -124,7 +126,7 @@ class Pager {
     if (root.isState(status)) return okStatus();
     // Nobody can ask for a longer path.
     if (fullPath(path).size() > MAX_PATH_BYTES) return okStatus();
-    if (!add(*folder, name, path, status)) return okStatus();
+    if (auto added = add(*folder, name, path, status); !added.ok()) return added.error();
     if (request.recursive && S_ISDIR(status.st_mode)) return descend(std::move(name));
     return okStatus();
   }
@@ -135,8 +137,9 @@ class Pager {
     auto opened = root.open(fullPath(level.path), O_RDONLY | O_DIRECTORY, Follow::NO);
     if (!opened.ok()) {
       ErrorCode code = opened.error().code;
-      if (code == ErrorCode::NOT_FOUND || code == ErrorCode::NOT_DIRECTORY || code == ErrorCode::DENIED) return -1;
-      return opened.error();
+      if (code == ErrorCode::NOT_FOUND || code == ErrorCode::NOT_DIRECTORY) return -1;
+      if (levels.size() == 1 || !leaveOut(opened.error())) return opened.error();
+      return -1;
     }
     level.folder = std::move(*opened);
     return level.folder.get();
@@ -147,26 +150,37 @@ class Pager {
   Status missed(const std::string& name) {
     if (errno == ENOENT) return okStatus();
     if (errno == EACCES && levels.size() > 1) {
+      leaveOut(errorFromErrno(errno, "cannot look into", fullPath(levels.back().path)));
       levels.pop_back();
       return okStatus();
     }
     return errorFromErrno(errno, "cannot look at", fullPath(joinPath(levels.back().path, name)));
   }
 
-  bool add(int folder, const std::string& name, const std::string& path, const struct stat& status) {
+  // Tells of a folder of whose entries nothing is known; false: the error is not the folder's own.
+  bool leaveOut(const Error& error) {
+    if (error.code != ErrorCode::DENIED && error.code != ErrorCode::IO) return false;
+    bytes += ENTRY_BYTES + error.path.size() + error.message.size();
+    page.unread.push_back(error);
+    return true;
+  }
+
+  Status add(int folder, const std::string& name, const std::string& path, const struct stat& status) {
     Entry entry = entryFrom(status);
     entry.path = fullPath(path);
     if (entry.type == EntryType::FILE) entry.cached = cache.holds(idOf(status), entry.version);
     if (entry.type == EntryType::SYMLINK) {
       char target[MAX_PATH_BYTES];
       ssize_t size = readlinkat(folder, name.c_str(), target, sizeof(target));
-      if (size < 0) return false;  // gone, or no symlink any more
+      // Gone, or no symlink any more.
+      if (size < 0 && (errno == ENOENT || errno == EINVAL)) return okStatus();
+      if (size < 0) return errorFromErrno(errno, "cannot look at", entry.path);
       entry.target.assign(target, size_t(size));
     }
     bytes += ENTRY_BYTES + entry.path.size() + entry.target.size();
     page.cursor = path;
     page.entries.push_back(std::move(entry));
-    return true;
+    return okStatus();
   }
 
   // Enters a folder below the last level, if it is one and may be read.
@@ -178,14 +192,16 @@ class Pager {
     if (*parent < 0) return okStatus();
     kj::AutoCloseFd folder(openat(*parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (folder.get() < 0) {
-      bool left = errno == EACCES || errno == EPERM || errno == ENOENT || errno == ENOTDIR || errno == ELOOP;
-      if (left) return okStatus();
-      return errorFromErrno(errno, "cannot list", fullPath(path));
+      bool isGone = errno == ENOENT || errno == ENOTDIR || errno == ELOOP;
+      if (isGone) return okStatus();
+      Error error = errorFromErrno(errno, "cannot list", fullPath(path));
+      return leaveOut(error) ? okStatus() : Status(std::move(error));
     }
     struct stat status;
     if (fstat(folder, &status) < 0) return errorFromErrno(errno, "cannot list", fullPath(path));
     if (root.isState(status)) return okStatus();
-    return enter(std::move(path), kj::mv(folder));
+    auto entered = enter(std::move(path), kj::mv(folder));
+    return entered.ok() || leaveOut(entered.error()) ? okStatus() : entered;
   }
 };
 

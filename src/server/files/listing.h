@@ -32,6 +32,9 @@ struct ListRequest {
 
 struct ListPage {
   std::vector<Entry> entries;
+  // Folders below the listed one that could not be read, by the path in each: they were listed themselves, on this page
+  // or before it, and of what is in them nothing (more) is.
+  std::vector<Error> unread;
   std::string cursor;
   bool atEnd = false;
 };

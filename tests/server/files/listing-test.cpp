@@ -39,6 +39,7 @@ class ListingTest : public ::testing::Test {
     auto result = listings.page(request);
     return result.ok() ? ErrorCode::UNSET : result.error().code;
   }
+  std::set<std::string> unread;  // by the listings up to now
   // All of it, in pages of this size; `between` is called after each page.
   std::vector<std::string> all(
       ListRequest request, std::function<void()> between = [] {}) {
@@ -46,6 +47,14 @@ class ListingTest : public ::testing::Test {
     while (true) {
       ListPage one = page(request);
       for (auto& entry : one.entries) paths.push_back(entry.path);
+      for (auto& error : one.unread) {
+        EXPECT_EQ(error.code, ErrorCode::DENIED) << error.message;
+        EXPECT_NE(std::find(paths.begin(), paths.end(), error.path), paths.end()) << "it comes behind its folder";
+        bool isTooLate = std::any_of(paths.begin(), paths.end(),
+                                     [&](auto& path) { return comparePaths(error.path + "/\xff", path) < 0; });
+        EXPECT_FALSE(isTooLate && one.entries.empty()) << "and before what follows";
+        unread.insert(error.path);
+      }
       if (one.atEnd) return paths;
       EXPECT_FALSE(one.entries.empty());
       EXPECT_FALSE(one.cursor.empty());
@@ -158,7 +167,7 @@ TEST_F(ListingTest, SaysWhatIsWrong) {
   }
 }
 
-TEST_F(ListingTest, FoldersThatMayNotBeReadAreDeniedAndBelowThatListedThemselves) {
+TEST_F(ListingTest, FoldersThatMayNotBeReadAreDeniedAndBelowThatListedThemselvesAndTold) {
   folder.write("closed/inner", "x");
   folder.write("names-only/inner", "x");
   folder.write("open/inner", "x");
@@ -166,11 +175,14 @@ TEST_F(ListingTest, FoldersThatMayNotBeReadAreDeniedAndBelowThatListedThemselves
   ASSERT_EQ(chmod((folder / "names-only").c_str(), 0404), 0);
   ASSERT_EQ(chmod(folder.path().c_str(), 0755), 0);
   // The superuser may read everything: become somebody else in a thread (credentials belong to threads here).
-  std::vector<std::string> listed;
+  std::vector<std::string> listed, listedOneByOne;
+  std::set<std::string> unreadAtOnce;
   ErrorCode closed = ErrorCode::UNSET, namesOnly = ErrorCode::UNSET;
   std::thread other([&] {
     if (geteuid() == 0 && syscall(SYS_setresuid, -1, 65534, -1) != 0) return;
     listed = all({"", true, "", 0});
+    unreadAtOnce = std::exchange(unread, {});
+    listedOneByOne = all({"", true, "", 1});
     closed = codeOf({"closed", false, "", 0});
     namesOnly = codeOf({"names-only", false, "", 0});
   });
@@ -179,6 +191,9 @@ TEST_F(ListingTest, FoldersThatMayNotBeReadAreDeniedAndBelowThatListedThemselves
   EXPECT_EQ(closed, ErrorCode::DENIED);
   EXPECT_EQ(namesOnly, ErrorCode::DENIED);
   EXPECT_THAT(listed, ElementsAre("closed", "names-only", "open", "open/inner"));
+  EXPECT_THAT(unreadAtOnce, ElementsAre("closed", "names-only"));
+  EXPECT_EQ(listedOneByOne, listed);
+  EXPECT_THAT(unread, ElementsAre("closed", "names-only"));
   ASSERT_EQ(chmod((folder / "closed").c_str(), 0700), 0);
   ASSERT_EQ(chmod((folder / "names-only").c_str(), 0700), 0);
 }
