@@ -25,7 +25,8 @@ struct Pass {
   bool otherRules = false;
   bool localRootReplaced = false, remoteRootReplaced = false;
   std::vector<Difference> differences;
-  PathSet unread;  // differences that could not be judged in this cycle
+  PathSet unread;   // differences that could not be judged in this cycle
+  PathSet unknown;  // folders with what is in them, for which a side could not be looked into
   Plan plan;
   std::optional<Error> broken;  // the connection (or the state) failed while the plan was carried out
   std::set<std::string_view> recorded;
@@ -39,7 +40,7 @@ struct Pass {
   bool sawOtherRoot() const {
     return localRootReplaced || remoteRootReplaced || !local.rootExists || !remote.rootExists;
   }
-  bool isPlain() const { return !failed && !held && unread.empty() && !local.trouble && !remote.trouble; }
+  bool isPlain() const { return !failed && !held && unread.empty(); }
 };
 
 class Execution;
@@ -61,6 +62,9 @@ struct Cycle::Impl {
   PathSet again;
   bool wholeNext = false;
   PathSet unsureRules;  // folders whose ignore files are changing
+  // Folders that could not be looked into the last time, by side (indexOf): each look tries them again, and of what
+  // turns up in them nobody knows since when it is there. In the state too.
+  PathSet unreadable[2];
   std::optional<uint64_t> acceptDeletes;
 
   // Of the cycle under way.
@@ -94,6 +98,8 @@ struct Cycle::Impl {
   bool isLeftAlone(const Difference& difference, bool isBusy, bool holdsKept);
   bool isInTheWay(const Difference& difference) const;
   bool checkPlan();
+  bool isUnexplained(std::string_view path) const;
+  void noteUnreadable();
   void tellPlan();
   void finish();
   void remember();
@@ -115,6 +121,8 @@ struct Cycle::Impl {
   void addAllAsGone(Side side);
   void keepForLater(const Changes& changes);
   kj::Promise<void> lookAtAgain();
+  void takeUnread(Side side, const std::string& path, Error error);
+  void leaveUnread();
   void mergeOne(Side side, const std::string& path, const std::optional<Node>& now);
   kj::Promise<void> readDigests();
   kj::Promise<void> readDigestsOf(Side side, std::vector<std::string> paths);

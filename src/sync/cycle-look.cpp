@@ -16,6 +16,17 @@ constexpr uint64_t WORTH_COPYING = 16 << 10;
 
 std::string sideName(Side side) { return side == Side::LOCAL ? "the local folder" : "the folder at the server"; }
 
+// Whether it is in one of these folders, not one of them.
+template <typename Folders>
+bool isBelow(const Folders& folders, std::string_view path) {
+  if (folders.empty()) return false;
+  while (!path.empty()) {
+    path = parentOf(path);
+    if (folders.find(path) != folders.end()) return true;
+  }
+  return false;
+}
+
 bool isMissing(const Error& error) {
   return error.code == ErrorCode::NOT_FOUND || error.code == ErrorCode::NOT_DIRECTORY;
 }
@@ -35,7 +46,13 @@ kj::Promise<bool> Cycle::Impl::look(bool whole) {
   Replica::LookOptions options;
   options.whole = whole;
   options.checkContent = this->options.checkContent;
+  auto again = [this](Side side) {
+    auto& paths = unreadable[indexOf(side)];
+    return std::vector<std::string>(paths.begin(), paths.end());
+  };
+  options.again = again(Side::LOCAL);
   auto localLook = local.look(state, ignore, options);
+  options.again = again(Side::REMOTE);
   if (!whole) options.cursor = state.get("cursor");
   auto remoteLook = remote.look(state, ignore, options).eagerlyEvaluate(nullptr);
   return localLook.then([this, whole, remoteLook = kj::mv(remoteLook)](Result<Replica::Look> localSide) mutable {
@@ -65,7 +82,8 @@ kj::Promise<bool> Cycle::Impl::judgeLooks(Result<Replica::Look> localSide, Resul
     // What the side that could be looked at has told is not told again.
     keepForLater(pass->local.changes);
     keepForLater(pass->remote.changes);
-    if (whole || pass->local.trouble || pass->remote.trouble) wholeNext = true;
+    noteUnreadable();
+    if (whole) wholeNext = true;
     if (pass->report.stop) phase = ServiceStatus::Phase::HALTED;
     return false;
   }
@@ -194,18 +212,72 @@ kj::Promise<void> Cycle::Impl::lookAtAgain() {
   if (pass->local.whole && pass->remote.whole) return kj::READY_NOW;
   auto asked = kj::Vector<kj::Promise<void>>();
   for (auto& path : again) {
+    if (isBelow(pass->local.unread, path) || isBelow(pass->remote.unread, path)) {
+      pass->unread.insert(path);
+      continue;
+    }
     for (Side side : {Side::LOCAL, Side::REMOTE}) {
       if (pass->on(side).whole || pass->on(side).changes.find(path) != pass->on(side).changes.end()) continue;
       asked.add(on(side).stat(path).then([this, side, path](Result<std::optional<Node>> now) {
         bool nothing = !now.ok() && isMissing(now.error());
-        if (now.ok() || nothing)
-          mergeOne(side, path, nothing ? std::nullopt : *now);
-        else
-          pass->unread.insert(path);
+        if (now.ok() || nothing) return mergeOne(side, path, nothing ? std::nullopt : *now);
+        takeUnread(side, path, now.error());
       }));
     }
   }
   return kj::joinPromises(asked.releaseAsArray());
+}
+
+// A path of which nobody could tell what is there: it cannot be judged, and as long as that lasts, each cycle says so.
+void Cycle::Impl::takeUnread(Side side, const std::string& path, Error error) {
+  pass->unread.insert(path);
+  if (error.code == ErrorCode::DENIED) {
+    // The folder that it is in may not be looked into.
+    pass->on(side).unread.emplace(parentOf(path), std::move(error));
+  } else if (error.code == ErrorCode::IO) {
+    pass->report.failures.push_back({path, std::move(error)});
+  } else {
+    ++pass->report.deferred;
+  }
+}
+
+// Takes out what is in folders that could not be looked into, whatever the other side has there: it can neither be
+// compared nor brought over. The same for folders of which one has moved to where it cannot be looked into, else what
+// was in it would seem to be gone.
+void Cycle::Impl::leaveUnread() {
+  std::set<uint64_t> identities[2];
+  auto note = [&](Side side, const std::optional<Node>& node) {
+    bool isFolder = node && node->type == EntryType::DIRECTORY && node->identity != 0;
+    if (isFolder) identities[indexOf(side)].insert(node->identity);
+  };
+  auto isThere = [&](Side side, const std::optional<Node>& node) {
+    bool isFolder = node && node->type == EntryType::DIRECTORY;
+    return isFolder && identities[indexOf(side)].count(node->identity) > 0;
+  };
+  for (Side side : {Side::LOCAL, Side::REMOTE}) {
+    for (auto& [path, error] : pass->on(side).unread) {
+      pass->unknown.insert(path);
+      auto agreed = state.find(path);
+      for (Side each : {Side::LOCAL, Side::REMOTE}) {
+        auto& changes = pass->on(each).changes;
+        if (auto found = changes.find(path); found != changes.end()) note(each, found->second);
+        if (agreed) note(each, agreed->on(each));
+      }
+    }
+  }
+  if (pass->unknown.empty()) return;
+  for (auto& difference : pass->differences) {
+    for (Side side : {Side::LOCAL, Side::REMOTE}) {
+      bool isOne = isThere(side, difference.on(side)) ||
+                   (difference.agreed && isThere(side, std::optional<Node>(difference.agreed->on(side))));
+      if (isOne) pass->unknown.insert(difference.path);
+    }
+  }
+  std::erase_if(pass->differences, [this](const Difference& difference) {
+    if (!isBelow(pass->unknown, difference.path)) return false;
+    pass->unread.insert(difference.path);
+    return true;
+  });
 }
 
 void Cycle::Impl::mergeOne(Side side, const std::string& path, const std::optional<Node>& now) {

@@ -27,6 +27,22 @@ Error errorOf(const kj::Exception& exception) {
 
 // Of the state: `again` of the last process, as the cursor does not name these paths any more. Each with a NUL behind.
 constexpr std::string_view AGAIN = "again";
+// And, by side, the folders that could not be looked into.
+constexpr const char* UNREADABLE[] = {"unread-local", "unread-remote"};
+
+void readPaths(std::string text, PathSet& paths) {
+  while (!text.empty()) {
+    size_t end = text.find('\0');
+    paths.insert(text.substr(0, end));
+    text.erase(0, end == std::string::npos ? text.size() : end + 1);
+  }
+}
+
+std::string textOf(const PathSet& paths) {
+  std::string text;
+  for (auto& path : paths) text += path + '\0';
+  return text;
+}
 
 }  // namespace
 
@@ -46,11 +62,9 @@ Cycle::Impl::Impl(Replica& local, Replica& remote, State& state, IgnoreRules& ig
       options(std::move(options)),
       onEvent(std::move(onEvent)),
       acceptDeletes(this->options.acceptDeletes) {
-  for (std::string rest = state.get(AGAIN); !rest.empty();) {
-    size_t end = rest.find('\0');
-    again.insert(rest.substr(0, end));
-    rest.erase(0, end == std::string::npos ? rest.size() : end + 1);
-  }
+  readPaths(state.get(AGAIN), again);
+  for (Side side : {Side::LOCAL, Side::REMOTE})
+    readPaths(state.get(UNREADABLE[indexOf(side)]), unreadable[indexOf(side)]);
 }
 
 Cycle::Impl::~Impl() noexcept(false) {}
@@ -70,6 +84,8 @@ void Cycle::Impl::begin(const Request& request) {
 kj::Promise<CycleReport> Cycle::Impl::run(Request request) {
   begin(request);
   bool whole = request.whole || wholeNext || pass->firstRun || acceptDeletes;
+  // Too many to go to each by itself.
+  for (auto& folders : unreadable) whole = whole || !mayGoOneByOne(folders);
   auto paf = kj::newPromiseAndFulfiller<void>();
   cancelFulfiller = kj::mv(paf.fulfiller);
   // `this` outlives the promise, as Cycle says of its promises.
@@ -109,6 +125,7 @@ void Cycle::Impl::breakOff() {
 kj::Promise<void> Cycle::Impl::planAndExecute() {
   phase = Phase::PLANNING;
   pass->differences = differencesOf(pass->local.changes, pass->remote.changes, agreedAt());
+  leaveUnread();
   dropKept();
   return readDigests().then([this]() -> kj::Promise<void> {
     makeThePlan();
@@ -182,8 +199,10 @@ PlanOptions Cycle::Impl::planOptions() {
   PlanOptions plan;
   plan.mode = options.mode;
   plan.checkContent = options.checkContent;
-  bool nobodyKnows = pass == nullptr ? state.get("last-run").empty() : pass->firstRun || pass->otherRules;
-  plan.isUnexplained = [this, nobodyKnows](std::string_view path) { return nobodyKnows || state.isKept(path); };
+  plan.isUnexplained = [this](std::string_view path) { return isUnexplained(path) || state.isKept(path); };
+  plan.isUnread = [this](std::string_view path) {
+    return pass != nullptr && pass->unknown.find(path) != pass->unknown.end();
+  };
   plan.agreedAt = agreedAt();
   plan.conflictPath = [this, taken = std::make_shared<PathSet>()](std::string_view path) {
     auto isTaken = [&](std::string_view name) {
@@ -206,6 +225,18 @@ PlanOptions Cycle::Impl::planOptions() {
   return plan;
 }
 
+// Whether nobody knows since when something is there that was never agreed upon: there was no run before this one, or
+// it could not see it.
+bool Cycle::Impl::isUnexplained(std::string_view path) const {
+  if (pass == nullptr ? state.get("last-run").empty() : pass->firstRun || pass->otherRules) return true;
+  while (!path.empty()) {
+    path = parentOf(path);
+    for (auto& folders : unreadable)
+      if (folders.find(path) != folders.end()) return true;
+  }
+  return false;
+}
+
 void Cycle::Impl::makeThePlan() {
   auto planning = planOptions();
   pass->plan = makePlan(pass->differences, planning);
@@ -223,8 +254,6 @@ bool Cycle::Impl::checkPlan() {
   evidence.agreedEntries = state.count();
   evidence.localRootReplaced = pass->localRootReplaced;
   evidence.remoteRootReplaced = pass->remoteRootReplaced;
-  evidence.localTrouble = pass->local.trouble;
-  evidence.remoteTrouble = pass->remote.trouble;
   evidence.acceptDeletes = acceptDeletes;
   auto stop = checkSafety(pass->plan, evidence);
   bool goOn = !stop || !stop->wholly;
@@ -233,9 +262,10 @@ bool Cycle::Impl::checkPlan() {
     pass->held = true;
   }
   for (auto& withheld : pass->plan.withheld) {
-    if (!withheld.isDeletion) continue;
-    bool known = pass->firstRun || pass->otherRules || state.isKept(withheld.path);
-    if (!known) pass->held = true;
+    // What cannot be told by name comes back when the folder can be read.
+    bool isUnread = !withheld.isDeletion && !pass->unknown.empty();
+    bool known = isUnexplained(withheld.path) || state.isKept(withheld.path);
+    if (isUnread || (withheld.isDeletion && !known)) pass->held = true;
   }
   pass->report.withheld = pass->plan.withheld;
   if (stop && !goOn) phase = Phase::HALTED;
@@ -302,11 +332,11 @@ kj::Promise<void> Cycle::Impl::executePlan() {
 
 // The extras of a first run are remembered, so that later runs know that nobody can explain them.
 void Cycle::Impl::keepExtras() {
-  if (!pass->firstRun && !pass->otherRules) return;
   std::vector<std::string> paths;
-  for (auto& withheld : pass->plan.withheld)
-    if (withheld.isDeletion && !state.isKept(withheld.path) && !state.find(withheld.path))
-      paths.push_back(withheld.path);
+  for (auto& withheld : pass->plan.withheld) {
+    bool isExtra = withheld.isDeletion && isUnexplained(withheld.path);
+    if (isExtra && !state.isKept(withheld.path) && !state.find(withheld.path)) paths.push_back(withheld.path);
+  }
   if (paths.empty()) return;
   auto status = state.setKept(paths, true);
   if (!status.ok()) pass->broken = status.error();
@@ -337,6 +367,7 @@ void Cycle::Impl::finish() {
   if (report.stop && report.stop->wholly) pass->failed = true;
   if (cancelled) pass->failed = true;
   keepUnresolved();
+  noteUnreadable();
   if (pass->broken) return;
   // What one path fails at must not make every cycle a look at everything, nor each run the first.
   bool isNamed = !wholeNext && !cancelled && !report.error;
@@ -355,12 +386,22 @@ void Cycle::Impl::keepUnresolved() {
     for (auto& failure : pass->report.failures) rest.insert(failure.path);
     rest.erase(std::string());
   }
-  bool trouble = pass->local.trouble || pass->remote.trouble;
   // Once the right folder is there again, nothing tells what was taken for a change in the wrong one.
   bool stopped = pass->report.stop && pass->report.stop->wholly;
-  wholeNext = !mayGoOneByOne(rest) || pass->sawMoves || trouble || pass->sawOtherRoot() || stopped;
+  wholeNext = !mayGoOneByOne(rest) || pass->sawMoves || pass->sawOtherRoot() || stopped;
   pass->unread = rest;
   again = wholeNext ? PathSet() : std::move(rest);
+}
+
+// A cycle that did not come to its end has not done what becomes possible when a folder can be read again.
+void Cycle::Impl::noteUnreadable() {
+  bool stopped = pass->report.stop && pass->report.stop->wholly;
+  bool isOver = !pass->report.error && !pass->broken && !stopped && !cancelled;
+  for (Side side : {Side::LOCAL, Side::REMOTE}) {
+    auto& folders = unreadable[indexOf(side)];
+    if (isOver) folders.clear();
+    for (auto& [path, error] : pass->on(side).unread) folders.insert(path);
+  }
 }
 
 // What is written at the end of a cycle that was complete, or whose rest is known by name; nothing if nothing is new.
@@ -377,9 +418,13 @@ void Cycle::Impl::remember() {
   }
   bool didSomething = pass->report.didSomething();
   // Before the cursor that leaves them behind.
-  std::string rest;
-  for (auto& path : again) rest += path + '\0';
-  auto status = state.get(AGAIN) == rest ? okStatus() : state.set(AGAIN, rest);
+  auto keepPaths = [this](std::string_view name, const PathSet& paths) {
+    auto text = textOf(paths);
+    return state.get(name) == text ? okStatus() : state.set(name, text);
+  };
+  auto status = keepPaths(AGAIN, again);
+  for (Side side : {Side::LOCAL, Side::REMOTE})
+    if (status.ok()) status = keepPaths(UNREADABLE[indexOf(side)], unreadable[indexOf(side)]);
   if (!status.ok()) {
     pass->report.error = status.error();
     return;
@@ -403,10 +448,12 @@ CycleReport Cycle::Impl::takeReport() {
   report.entries = pass->local.entries + pass->remote.entries;
   for (auto& path : pass->local.skipped) report.skipped.push_back(path);
   for (auto& path : pass->remote.skipped) report.skipped.push_back(path);
+  for (Side side : {Side::LOCAL, Side::REMOTE})
+    for (auto& [path, error] : pass->on(side).unread) report.unread.push_back({path, side, error});
   if (report.error && !pass->request.dryRun && report.openConflicts == 0)
     report.openConflicts = state.conflicts().size();
   pass = nullptr;
-  if (report.didSomething() || report.error || report.stop) {
+  if (report.didSomething() || !report.unread.empty() || report.error || report.stop) {
     Event event;
     event.kind = Event::Kind::CYCLE_ENDED;
     event.report = &report;

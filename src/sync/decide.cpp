@@ -15,6 +15,7 @@ constexpr std::string_view EXTRA_ON[] = {"the server does not have it", "it is n
 constexpr std::string_view MIRROR_ON[] = {"it is another one here, and this is a mirror of the server",
                                           "it is another one at the server, and that is a mirror of this folder"};
 constexpr std::string_view STAYER = "something in it stays";
+constexpr std::string_view UNREAD = "what is in it is not known";
 constexpr std::string_view UNEXPLAINED = "nobody knows since when it is there";
 
 std::string_view of(const std::string_view (&reasons)[2], Side side) { return reasons[indexOf(side)]; }
@@ -99,6 +100,16 @@ Decision decideTwoWay(const Item& item, const PlanOptions& options) {
   return takeOver(item, winner, false, of(CHANGED_ON, winner));
 }
 
+// What nobody could look into stays, on both sides. It counts for no deletion that could be accepted.
+void keepUnread(Item& item, const std::string& path, const PlanOptions& options) {
+  Decision& decision = item.decision;
+  bool isRemoved =
+      decision.kind == Kind::REMOVE || (decision.kind == Kind::REPLACE && isFolder(item.on(decision.side)));
+  if (isRemoved && options.isUnread && options.isUnread(path)) {
+    decision = {Kind::WITHHOLD, decision.side, UNREAD, false};
+  }
+}
+
 // What is decided inside a folder comes before the folder itself is: a folder in which something is made has to be
 // there, and one in which something stays cannot go.
 void adjustFolder(Item& item) {
@@ -135,6 +146,7 @@ void decide(Draft& draft) {
     item.decision = options.mode == Mode::TWO_WAY
                         ? decideTwoWay(item, options)
                         : decideOneWay(item, path, options.mode == Mode::PUSH ? Side::LOCAL : Side::REMOTE, options);
+    keepUnread(item, path, options);
   }
   for (auto at = draft.items.rbegin(); at != draft.items.rend(); ++at) {
     adjustFolder(at->second);

@@ -79,7 +79,6 @@ class Draft {
   Places places[2];
 };
 
-inline int indexOf(Side side) { return side == Side::LOCAL ? 0 : 1; }
 // The sides from which changes are taken over.
 std::vector<Side> sourcesOf(Mode mode);
 

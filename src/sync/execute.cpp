@@ -12,8 +12,6 @@ namespace {
 
 using Kind = Operation::Kind;
 
-size_t indexOf(Side side) { return side == Side::LOCAL ? 0 : 1; }
-
 // Whether an operation has a source, and on which side.
 std::optional<Side> sourceSide(const Operation& operation) {
   if (operation.kind == Kind::PUT) return other(operation.side);

@@ -142,6 +142,7 @@ kj::Promise<Result<Replica::Look>> LocalLooker::scan(std::shared_ptr<Begun> begu
   auto taken = shared->reports->take();
   begun->paths = std::move(taken.paths);
   for (auto& [path, subtree] : unfinished) addReport(begun->paths, path, subtree);
+  for (auto& path : how.again) addReport(begun->paths, path, true);
   if (taken.overflow) needsWhole = true;
   bool whole = takesWhole(*begun, how);
   std::vector<Report> reports;

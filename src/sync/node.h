@@ -15,6 +15,7 @@
 namespace capstan::sync {
 
 enum class Side { LOCAL, REMOTE };
+inline int indexOf(Side side) { return side == Side::LOCAL ? 0 : 1; }
 inline Side other(Side side) { return side == Side::LOCAL ? Side::REMOTE : Side::LOCAL; }
 
 enum class Mode { PUSH, PULL, TWO_WAY };

@@ -68,6 +68,9 @@ struct PlanOptions {
   // What the target of a one-way mode has and the source never had: removed, because the target is a mirror, unless
   // this says that nobody knows since when it is there (the first run, another set of ignore rules, a lost state).
   std::function<bool(std::string_view path)> isUnexplained;
+  // Folders of which nobody knows what is in them, on one side or the other: they are not removed, nor replaced by
+  // something else, and neither are those that they are in. What is in them must not be among the differences.
+  std::function<bool(std::string_view path)> isUnread;
   // Removes what is unexplained too.
   bool acceptUnexplained = false;
   // The name for a content that has to give way: "report.conflict-20261121-101500-HOST.txt".

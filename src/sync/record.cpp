@@ -10,8 +10,6 @@ namespace {
 
 using Kind = Operation::Kind;
 
-size_t indexOf(Side side) { return side == Side::LOCAL ? 0 : 1; }
-
 StateChange eraseOf(const std::string& path) {
   StateChange change;
   change.kind = StateChange::Kind::ERASE;

@@ -6,8 +6,6 @@ namespace capstan::sync {
 
 namespace {
 
-constexpr size_t SUSPECTS_AT_ONCE = 32;
-
 using ListResponse = capnp::Response<schema::FileStore::ListResults>;
 
 }  // namespace
@@ -77,23 +75,14 @@ class RemoteLook::Merge {
       const std::string& missing = reader->path();
       const Node& agreed = reader->agreed().remote;
       bool isFolder = agreed.type == EntryType::DIRECTORY;
-      if (!owner.ignore.isIgnored(missing, isFolder) && !isBelowSpecial(missing)) {
-        // A folder that was listed with nothing in it may be one that cannot be read.
-        std::string parent(parentOf(missing));
-        if (parent == lastListed && !parent.empty() && parent != lastSuspect) {
-          owner.suspects.push_back(parent);
-          lastSuspect = parent;
-        }
-        owner.look.changes.emplace(missing, std::nullopt);
-      }
+      bool isUnknown = isBelowSpecial(missing) || owner.isBelowUnread(missing);
+      if (!isUnknown && !owner.ignore.isIgnored(missing, isFolder)) owner.look.changes.emplace(missing, std::nullopt);
       Status advanced = advance();
       if (!advanced.ok()) return advanced;
     }
     if (path) lastListed = *path;
     return okStatus();
   }
-
-  std::string lastSuspect;
 
   bool isBelowSpecial(std::string_view path) const {
     if (specials.empty()) return false;
@@ -130,12 +119,8 @@ kj::Promise<Result<Replica::Look>> RemoteLook::lookAtRoot(std::optional<NoticedP
         if (root->identity != 0) look.root = std::to_string(root->identity);
         return paths ? lookAtPaths(std::move(*paths)) : lookAtAll();
       })
-      .then([this](Status&& looked) -> kj::Promise<Status> {
-        if (!looked.ok()) return kj::mv(looked);
-        return checkSuspects();
-      })
-      .then([this](Status&& checked) -> Result<Replica::Look> {
-        if (!checked.ok()) return std::move(checked).error();
+      .then([this](Status&& looked) -> Result<Replica::Look> {
+        if (!looked.ok()) return std::move(looked).error();
         return std::move(look);
       });
 }
@@ -157,15 +142,20 @@ kj::Promise<Status> RemoteLook::visitNext() {
   auto [path, noticed] = std::move(toVisit.front());
   toVisit.pop_front();
   kj::Promise<Status> visited = okStatus();
-  if (noticed.entry) {
+  // What the server could not look at for a notice is of that type too.
+  bool isSure = noticed.entry && noticed.entry->type != EntryType::OTHER;
+  if (isSure) {
     visited = visit(path, noticed.subtree, std::move(*noticed.entry));
   } else {
     visited = place.client.stat(place.atServer(path)).then([this, path = path](Result<Entry>&& entry) {
       if (entry.ok()) return visit(path, true, std::move(*entry));
       ErrorCode code = entry.error().code;
-      if (code != ErrorCode::NOT_FOUND && code != ErrorCode::NOT_DIRECTORY)
-        return kj::Promise<Status>(Status(std::move(entry).error()));
-      return visit(path, true, Entry{});
+      if (code == ErrorCode::NOT_FOUND || code == ErrorCode::NOT_DIRECTORY) return visit(path, true, Entry{});
+      // The folder that it is in may not be looked into.
+      std::string folder(parentOf(path));
+      if (code != ErrorCode::DENIED || folder.empty()) return kj::Promise<Status>(Status(std::move(entry).error()));
+      leaveUnread(folder, std::move(entry).error());
+      return kj::Promise<Status>(okStatus());
     });
   }
   return visited.then([this](Status&& status) -> kj::Promise<Status> {
@@ -191,8 +181,10 @@ kj::Promise<Status> RemoteLook::visit(std::string path, bool subtree, std::optio
   std::optional<Agreed> agreed = findIn(state, path);
   Node node = nodeOf(*entry);
   bool wasFolder = agreed && agreed->remote.type == EntryType::DIRECTORY;
-  // Another folder in the place of the one that was there has other things in it.
-  bool isNewFolder = isFolder && (!wasFolder || agreed->remote.identity != node.identity);
+  // Another folder in the place of the one that was there has other things in it; and one with another mode may have
+  // become readable.
+  bool isNewFolder =
+      isFolder && (!wasFolder || agreed->remote.identity != node.identity || agreed->remote.mode != node.mode);
   if (!agreed || !isAsAgreed(node, agreed->remote)) look.changes.emplace(path, std::move(node));
   if (!isFolder) return wasFolder ? gone(path, false) : okStatus();
   return subtree || isNewFolder ? listBelow(std::move(path)) : kj::Promise<Status>(okStatus());
@@ -236,7 +228,7 @@ kj::Promise<Status> RemoteLook::takePages(kj::Own<Merge> merge, std::string curs
     std::string next(rpc::asView(response.getCursor()));
     auto& mergeRef = *merge;
     if (response.getAtEnd()) {
-      Status taken = takePage(mergeRef, response.getEntries());
+      Status taken = takePage(mergeRef, response);
       return taken.ok() ? mergeRef.end() : taken;
     }
     if (next == cursor) {
@@ -248,14 +240,23 @@ kj::Promise<Status> RemoteLook::takePages(kj::Own<Merge> merge, std::string curs
     };
     auto taking = kj::heap<Taking>(Taking{kj::mv(*page), kj::mv(merge)});
     auto& t = *taking;
-    Status taken = takePage(*t.merge, t.page.response.getEntries());
+    Status taken = takePage(*t.merge, t.page.response);
     if (!taken.ok()) return taken;
     return takePages(kj::mv(t.merge), kj::mv(next));
   });
 }
 
-Status RemoteLook::takePage(Merge& merge, capnp::List<schema::Entry>::Reader entries) {
-  for (auto reader : entries) {
+Status RemoteLook::takePage(Merge& merge, const schema::FileStore::ListResults::Reader& page) {
+  // Before the entries: those behind such a folder would let what was agreed in it look as if it was gone.
+  for (auto reader : page.getUnread()) {
+    Error error = rpc::readError(reader);
+    auto path = place.within(error.path);
+    if (!path.ok()) return std::move(path).error();
+    bool isBelow = *path != merge.folder && isWithin(*path, merge.folder);
+    if (!isBelow) return errorAt(ErrorCode::CORRUPT, error.path, "the server tells of ", " where it cannot be");
+    leaveUnread(*path, std::move(error));
+  }
+  for (auto reader : page.getEntries()) {
     Entry entry = rpc::read(reader);
     auto path = place.within(entry.path);
     if (!path.ok()) return std::move(path).error();
@@ -267,12 +268,30 @@ Status RemoteLook::takePage(Merge& merge, capnp::List<schema::Entry>::Reader ent
 
 // A folder within could not be listed: nothing may follow from what is not known of it.
 Status RemoteLook::cannotList(const std::string& folder, Error error) {
-  bool isGone = error.code == ErrorCode::NOT_FOUND || error.code == ErrorCode::NOT_DIRECTORY;
-  if (!isGone && error.code != ErrorCode::DENIED) return error;
-  forgetBelow(folder);
   // One that went away meanwhile is in a notice for the next look.
-  if (!isGone) look.trouble = std::move(error);
+  bool isGone = error.code == ErrorCode::NOT_FOUND || error.code == ErrorCode::NOT_DIRECTORY;
+  if (isGone) {
+    forgetBelow(folder);
+    return okStatus();
+  }
+  if (error.code != ErrorCode::DENIED && error.code != ErrorCode::IO) return error;
+  leaveUnread(folder, std::move(error));
   return okStatus();
+}
+
+void RemoteLook::leaveUnread(const std::string& folder, Error error) {
+  if (ignore.isIgnored(folder, true)) return;
+  forgetBelow(folder);
+  look.unread.emplace(folder, std::move(error));
+}
+
+bool RemoteLook::isBelowUnread(std::string_view path) const {
+  if (look.unread.empty()) return false;
+  while (!path.empty()) {
+    path = parentOf(path);
+    if (look.unread.find(path) != look.unread.end()) return true;
+  }
+  return false;
 }
 
 void RemoteLook::forgetBelow(const std::string& folder) {
@@ -280,36 +299,6 @@ void RemoteLook::forgetBelow(const std::string& folder) {
   for (auto at = changes.upper_bound(folder); at != changes.end() && isWithin(at->first, folder);) {
     at = changes.erase(at);
   }
-}
-
-kj::Promise<Status> RemoteLook::checkSuspects() {
-  auto workers = kj::heapArrayBuilder<kj::Promise<Status>>(std::min(SUSPECTS_AT_ONCE, suspects.size()));
-  for (size_t i = 0; i < std::min(SUSPECTS_AT_ONCE, suspects.size()); ++i) workers.add(checkNextSuspect(i));
-  return kj::joinPromises(workers.finish()).then([](kj::Array<Status>&& all) -> Status {
-    for (Status& status : all) {
-      if (!status.ok()) return std::move(status).error();
-    }
-    return okStatus();
-  });
-}
-
-// A folder that may not be read is listed as if nothing were in it: nothing may follow from that.
-kj::Promise<Status> RemoteLook::checkNextSuspect(size_t index) {
-  if (index >= suspects.size()) return okStatus();
-  auto asked = place.with<Page>([this, index](schema::FileStore::Client& store) {
-    auto request = store.listRequest();
-    request.setPath(rpc::asData(place.atServer(suspects[index])));
-    request.setMaxEntries(1);
-    return request.send().then([](ListResponse&& response) -> Result<Page> { return Page{kj::mv(response)}; });
-  });
-  return asked.then([this, index](Result<Page>&& page) -> kj::Promise<Status> {
-    if (!page.ok()) return Status(std::move(page).error());
-    KJ_IF_MAYBE (error, rpc::errorIn(page->response.getOutcome())) {
-      Status told = cannotList(suspects[index], kj::mv(*error));
-      if (!told.ok()) return kj::mv(told);
-    }
-    return checkNextSuspect(index + SUSPECTS_AT_ONCE);
-  });
 }
 
 }  // namespace capstan::sync

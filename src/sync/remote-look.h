@@ -26,7 +26,6 @@ class RemoteLook {
   const State& state;
   const IgnoreRules& ignore;
   Replica::Look look;
-  std::vector<std::string> suspects;  // folders that seem to have become empty: or may they not be read?
   std::deque<std::pair<std::string, Noticed>> toVisit;
 
   kj::Promise<Result<Replica::Look>> lookAtRoot(std::optional<NoticedPaths> paths);
@@ -37,11 +36,11 @@ class RemoteLook {
   // What is in a folder that is there, page after page.
   kj::Promise<Status> listBelow(std::string folder);
   kj::Promise<Status> takePages(kj::Own<Merge> merge, std::string cursor);
-  Status takePage(Merge& merge, capnp::List<schema::Entry>::Reader entries);
-  kj::Promise<Status> checkSuspects();
-  kj::Promise<Status> checkNextSuspect(size_t index);
+  Status takePage(Merge& merge, const schema::FileStore::ListResults::Reader& page);
   Status gone(const std::string& path, bool itself);
   Status cannotList(const std::string& folder, Error error);
+  void leaveUnread(const std::string& folder, Error error);
+  bool isBelowUnread(std::string_view path) const;
   void forgetBelow(const std::string& folder);
 };
 

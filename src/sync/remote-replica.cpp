@@ -53,11 +53,15 @@ kj::Promise<Result<Replica::Look>> RemoteReplica::look(const State& state, const
   stamps.clear();
   // `this` outlives its promises, as `state` and `ignore` do.
   return watch.catchUp(options.whole ? std::string() : options.cursor)
-      .then([this, &state, &ignore](Result<RemoteWatch::CaughtUp>&& caught) -> kj::Promise<Result<Look>> {
+      .then([this, &state, &ignore,
+             again = std::move(options.again)](Result<RemoteWatch::CaughtUp>&& caught) -> kj::Promise<Result<Look>> {
         if (!caught.ok()) return Result<Look>(std::move(caught).error());
         if (!keepsWatching) watch.drop();
         std::optional<NoticedPaths> paths;
         if (!caught->everything) paths = std::move(caught->paths);
+        if (paths) {
+          for (auto& path : again) (*paths)[path].subtree = true;
+        }
         auto job = kj::heap<RemoteLook>(place, state, ignore);
         auto looking = job->run(std::move(paths));
         return looking

@@ -54,7 +54,10 @@ class Replica {
     std::string cursor;  // up to where this is complete, to be kept with the state once it is acted upon
     std::string root;    // which folder this is: another one if it was replaced, or is not mounted
     bool rootExists = true;
-    std::optional<Error> trouble;      // some part could not be looked at; nothing in it is in `changes`
+    // What could not be looked at, by path: mostly folders that cannot be read, and then what is known of the folder
+    // itself may be in `changes`. Whatever is below is unknown: nothing of it is in `changes`, and nothing follows from
+    // that.
+    ByPath<Error> unread;
     std::vector<std::string> skipped;  // special files, names that the other side cannot have
     uint64_t entries = 0;              // looked at
   };
@@ -62,6 +65,8 @@ class Replica {
     bool whole = false;         // ignore what is known about changes; look at everything
     bool checkContent = false;  // do not trust stamps of files: compare digests
     std::string cursor;         // from the state; empty: none
+    // Folders that could not be read the last time: they are looked at in any case, with all that is in them.
+    std::vector<std::string> again = {};
   };
   // What is not as agreed, without what is ignored. Errors: notFound, notDirectory (the root), unreachable, io, ...
   virtual kj::Promise<Result<Look>> look(const State& state, const IgnoreRules& ignore, LookOptions options) = 0;

@@ -58,6 +58,7 @@ std::string CycleReport::summary() const {
   add(withheld.size(), "", "", "left alone");
   add(deferred, "", "", "put off");
   add(failures.size(), "", "", "failed");
+  add(unread.size(), "", "", "could not be read");
   if (line.empty()) line = "nothing to do";
   if (!planned) line += " in " + formatDuration(duration);
   if (stop) line += "; " + stop->sentence;

@@ -36,15 +36,6 @@ std::optional<SafetyStop> checkAmount(const Evidence& evidence, uint64_t deletio
   return SafetyStop{entries(planned) + of + " would be removed at once" + howToGoOn(deletions), deletions, true};
 }
 
-std::optional<SafetyStop> checkLooks(const Evidence& evidence, uint64_t deletions) {
-  const std::optional<Error>& trouble = evidence.localTrouble ? evidence.localTrouble : evidence.remoteTrouble;
-  if (!trouble) return std::nullopt;
-  std::string where = evidence.localTrouble ? "the local folder" : "the server's folder";
-  return SafetyStop{where + " could not be looked at wholly (" + trouble->message + "), so " + entries(deletions) +
-                        " that would be removed stay until it can",
-                    0, false};
-}
-
 bool makesSomething(const Operation& operation) {
   using Kind = Operation::Kind;
   switch (operation.kind) {
@@ -63,13 +54,9 @@ std::optional<SafetyStop> checkSafety(const Plan& plan, const Evidence& evidence
   uint64_t unexplained = withheldDeletions(plan);
   uint64_t deletions = plan.deletions + unexplained;
   bool isAccepted = evidence.acceptDeletes && *evidence.acceptDeletes == deletions;
-  if (plan.deletions > 0) {
-    if (!isAccepted) {
-      if (auto stop = checkRoots(evidence, deletions)) return stop;
-      if (auto stop = checkAmount(evidence, deletions, plan.deletions)) return stop;
-    }
-    // A doubtful look is no matter of how many: what was not seen cannot be accepted.
-    if (auto stop = checkLooks(evidence, plan.deletions)) return stop;
+  if (plan.deletions > 0 && !isAccepted) {
+    if (auto stop = checkRoots(evidence, deletions)) return stop;
+    if (auto stop = checkAmount(evidence, deletions, plan.deletions)) return stop;
   }
   if (isAccepted) return std::nullopt;
   if (unexplained == 0) return std::nullopt;

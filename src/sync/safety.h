@@ -13,8 +13,6 @@ struct Evidence {
   uint64_t agreedEntries = 0;      // how many entries the state knows
   bool localRootReplaced = false;  // another folder than at the last run (not mounted, restored, ...)
   bool remoteRootReplaced = false;
-  std::optional<Error> localTrouble;  // why a side could not be looked at wholly
-  std::optional<Error> remoteTrouble;
   std::optional<uint64_t> acceptDeletes;  // --accept-deletes
 };
 
@@ -26,7 +24,7 @@ struct SafetyStop {
 
 // A plan is stopped wholly when more than half of what was agreed, or 1,000 entries and more, would go at once, or a
 // root is another folder and anything would go; unless exactly this number of deletions was accepted. Deletions alone
-// are held back when a side could not be looked at wholly, and when something is withheld as unexplained.
+// are held back when something is withheld as unexplained.
 std::optional<SafetyStop> checkSafety(const Plan& plan, const Evidence& evidence);
 
 // Takes the deletions (and what only works after them) out of a plan, into `withheld`.

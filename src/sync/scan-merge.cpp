@@ -78,10 +78,12 @@ void Merge::leaveUnknown(std::string_view path, const Seen& seen) {
     if (!isIgnored) result.look.skipped.push_back(std::move(name));
     return;
   }
+  if (options.walk.ignore != nullptr && options.walk.ignore->isIgnored(path, true)) return;
   result.again.push_back({name, true});
   // What was moved a moment ago is found next time, or was reported by itself; it is no evidence for a deletion.
   if (seen.kind == Seen::Kind::VANISHED) return;
-  if (!result.look.trouble) result.look.trouble = errorFromErrno(seen.error, "cannot look into", name);
+  auto error = errorFromErrno(seen.error, "cannot look into", name);
+  result.look.unread.emplace(std::move(name), std::move(error));
 }
 
 void Merge::gone(const std::string& path, const Agreed& agreed) {

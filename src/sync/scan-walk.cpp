@@ -67,7 +67,12 @@ void TreeWalk::walk(kj::AutoCloseFd folder, size_t depth) {
     path.resize(length);
     if (length != 0) path += '/';
     path += name;
-    if (!look(folder, name, seen)) continue;
+    Next next = look(folder, name, seen);
+    if (next == Next::LEAVE) {
+      path.resize(length);
+      return tellUnreadable(EACCES);
+    }
+    if (next == Next::ON) continue;
     // The names are as C strings in memory.
     kj::AutoCloseFd inner = open(folder, name.data());
     if (inner.get() < 0) {
@@ -85,24 +90,26 @@ void TreeWalk::walk(kj::AutoCloseFd folder, size_t depth) {
   path.resize(length);
 }
 
-// Tells what is at `path`; true if it is a folder to be entered.
-bool TreeWalk::look(int folder, std::string_view name, Seen& seen) {
-  if (path.size() == STATE_FOLDER.size() && path == STATE_FOLDER) return false;
+// Tells what is at `path`.
+TreeWalk::Next TreeWalk::look(int folder, std::string_view name, Seen& seen) {
+  if (path.size() == STATE_FOLDER.size() && path == STATE_FOLDER) return Next::ON;
   seen.kind = Seen::Kind::ENTRY;
   if (fstatat(folder, name.data(), &seen.status, AT_SYMLINK_NOFOLLOW) < 0) {
+    // Of a folder that tells its names only, nothing is known.
+    if (errno == EACCES) return Next::LEAVE;
     // One that is gone since it was listed is simply not there.
     if (errno != ENOENT) tellUnreadable(errno);
-    return false;
+    return Next::ON;
   }
   seen.settled = storage::isSettled(seen.status);
   bool isFolder = S_ISDIR(seen.status.st_mode);
-  if (isFolder && options.ignore != nullptr && options.ignore->isIgnored(path, true)) return false;
+  if (isFolder && options.ignore != nullptr && options.ignore->isIgnored(path, true)) return Next::ON;
   if (isSpecial(seen.status.st_mode) || path.size() > MAX_PATH_BYTES) {
     seen.kind = Seen::Kind::SPECIAL;
     isFolder = false;
   }
   sink(path, seen);
-  return isFolder;
+  return isFolder ? Next::ENTER : Next::ON;
 }
 
 }  // namespace capstan::sync

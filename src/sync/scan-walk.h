@@ -50,7 +50,8 @@ class TreeWalk {
 
  private:
   void walk(kj::AutoCloseFd folder, size_t depth);
-  bool look(int folder, std::string_view name, Seen& seen);
+  enum class Next { ON, ENTER, LEAVE };  // to the next name, into this folder, out of the folder that it is in
+  Next look(int folder, std::string_view name, Seen& seen);
   kj::AutoCloseFd open(int parent, const char* name);
   void tellUnreadable(int error);
 

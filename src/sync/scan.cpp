@@ -121,6 +121,12 @@ Status lookAtReported(const ScanOptions& options, Scanned& result, const Report&
   Merge self(options, result, nullptr);
   seen.error = statBelow(options.walk.root, path, seen.status);
   if (saysAbsent(seen.error)) return allGone(options, result, report);
+  if (seen.error == EACCES) {
+    // The folder that it is in may not be looked into.
+    seen.kind = Seen::Kind::UNREADABLE;
+    self.seen(parentOf(path), seen);
+    return okStatus();
+  }
   seen.settled = seen.error == 0 && storage::isSettled(seen.status);
   bool isFolder = seen.error == 0 && S_ISDIR(seen.status.st_mode);
   if (seen.error != 0) {

@@ -150,7 +150,7 @@ void ServiceLoop::takeReport(CycleReport report) {
   firstReport = nullptr;
   answerFlushes(report);
   if (isOver(report) && !isFirst) end(report);  // of the first, whoever has started it hears
-  if (report.didSomething() || report.error || report.stop) lastReport = std::move(report);
+  if (report.didSomething() || !report.unread.empty() || report.error || report.stop) lastReport = std::move(report);
 }
 
 void ServiceLoop::end(const CycleReport& report) {

@@ -55,6 +55,13 @@ struct CycleReport {
     Error error;
   };
   std::vector<Failure> failures;
+  // What could not be looked into: of what is in it nothing is known, and nothing was done with it, on either side.
+  struct Unread {
+    std::string path;
+    Side side = Side::REMOTE;  // on which it cannot be read
+    Error error;
+  };
+  std::vector<Unread> unread;
   std::optional<SafetyStop> stop;
   std::optional<Error> error;  // why the cycle as a whole came to nothing
   std::string run;             // the id for `undo`, where something was changed at the server
@@ -70,7 +77,7 @@ struct ServiceStatus {
   Phase phase = Phase::STOPPED;
   uint64_t cycles = 0;
   int64_t lastCycle = 0;  // when it ended; nanoseconds since the epoch
-  CycleReport last;       // that did something, failed or was stopped
+  CycleReport last;       // that did something, failed, was stopped, or could not look at everything
   std::string localWatching, remoteWatching;
   uint64_t entriesAgreed = 0;
   uint64_t openConflicts = 0;

@@ -97,6 +97,7 @@ void FakeReplica::choosePaths(Looking& looking) {
     choosePathsTold(looking, from);
   else
     for (size_t i = from; i < disk.journal.size(); ++i) chooseBelow(looking, disk.journal[i]);
+  for (auto& path : looking.options.again) chooseBelow(looking, path);
 }
 
 void FakeReplica::chooseBelow(Looking& looking, const std::string& path) {
@@ -132,7 +133,7 @@ void FakeReplica::lookAt(Looking& looking, const std::string& path) {
   bool isFolder = now ? now->type == EntryType::DIRECTORY : agreed && agreed->on(side).type == EntryType::DIRECTORY;
   if (looking.ignore.isIgnored(path, isFolder)) return;
   if (disk.isUnreadable(path)) {
-    looking.look.trouble = error(ErrorCode::IO, disk.unreadable);
+    looking.look.unread.emplace(disk.unreadable, error(ErrorCode::DENIED, disk.unreadable));
     return;
   }
   ++looking.look.entries;
@@ -163,7 +164,7 @@ Result<Replica::Look> FakeReplica::endLook(Looking& looking) {
   look.cursor = std::to_string(disk.epoch) + ":" + std::to_string(looking.journalEnd);
   position = looking.journalEnd;
   epoch = disk.epoch;
-  inTrouble = look.trouble.has_value();
+  inTrouble = !look.unread.empty();
   if (!disk.mounted) position.reset();
   std::string line = disk.name + " look" + (look.whole ? " at all:" : ":");
   for (auto& [path, node] : look.changes) line += (node ? " +" : " -") + path;
@@ -174,7 +175,7 @@ Result<Replica::Look> FakeReplica::endLook(Looking& looking) {
 kj::Promise<Result<std::optional<Node>>> FakeReplica::stat(std::string path) {
   return scheduler.pause().then([this, path]() -> Result<std::optional<Node>> {
     if (scheduler.faults() && scheduler.random().oneIn(40)) return error(ErrorCode::IO, path);
-    if (disk.isUnreadable(path)) return error(ErrorCode::IO, path);
+    if (disk.isUnreadable(path)) return error(ErrorCode::DENIED, path);
     return disk.nodeAt(path);
   });
 }

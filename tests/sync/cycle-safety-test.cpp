@@ -323,5 +323,128 @@ TEST_F(CycleTest, WhatAKilledFirstRunHasPlacedAndNotRecordedStaysAndIsTold) {
   EXPECT_EQ(tree(here), "a=a b=b");
 }
 
+// In each mode, and whichever side it is that cannot be read: here it is `disk`, the other one `whole`.
+class UnreadableFolder : public CycleTest, public testing::WithParamInterface<std::tuple<Mode, Side>> {
+ protected:
+  const Mode mode = std::get<0>(GetParam());
+  const Side side = std::get<1>(GetParam());
+  sim::FakeDisk& disk = side == Side::LOCAL ? here : there;
+  sim::FakeDisk& whole = side == Side::LOCAL ? there : here;
+
+  void expectUnread(const CycleReport& report, const std::string& path) {
+    ASSERT_EQ(report.unread.size(), 1u) << report.summary();
+    EXPECT_EQ(report.unread[0].path, path);
+    EXPECT_EQ(report.unread[0].side, side);
+    EXPECT_FALSE(report.stop) << report.stop->sentence;
+    EXPECT_FALSE(report.error);
+    EXPECT_THAT(report.failures, IsEmpty());
+  }
+  void fill() {
+    for (auto* each : {&here, &there}) {
+      for (const char* folder : {"a", "a/closed", "b"}) makeFolder(*each, folder);
+      for (const char* file : {"a/closed/x", "a/closed/y", "a/f", "b/f", "b/g", "b/h", "c", "d"})
+        ASSERT_TRUE(each->write(file, file, std::string(file).size(), 1'600'000'000'000'000'000, 0644, false));
+      letTimePass();
+    }
+  }
+};
+
+std::string nameOfCase(const testing::TestParamInfo<std::tuple<Mode, Side>>& info) {
+  std::string mode(nameOf(std::get<0>(info.param)));
+  std::erase(mode, '-');
+  return mode + (std::get<1>(info.param) == Side::LOCAL ? "Local" : "Remote");
+}
+INSTANTIATE_TEST_SUITE_P(Modes, UnreadableFolder,
+                         testing::Combine(testing::Values(Mode::PUSH, Mode::PULL, Mode::TWO_WAY),
+                                          testing::Values(Side::LOCAL, Side::REMOTE)),
+                         nameOfCase);
+
+TEST_P(UnreadableFolder, LosesNothingOnEitherSideWhateverTheOtherHasDone) {
+  fill();
+  settle(mode);
+  disk.unreadable = "a/closed";
+  remove(whole, "a/closed/x");
+  write(whole, "a/closed/new", "new");
+  remove(disk, "b/f");
+  auto before = tree(whole);
+  auto report = run(true);
+  expectUnread(report, "a/closed");
+  EXPECT_NE(disk.find("a/closed/x"), nullptr);
+  EXPECT_NE(whole.find("a/closed/y"), nullptr);
+  EXPECT_NE(whole.find("a/closed/new"), nullptr);
+  bool isSource = mode == Mode::TWO_WAY || side == (mode == Mode::PUSH ? Side::LOCAL : Side::REMOTE);
+  EXPECT_EQ(whole.find("b/f") == nullptr, isSource) << "the evidence for that is good";
+}
+
+TEST_P(UnreadableFolder, IsToldByEachRunAndProcessAsLongAsItLasts) {
+  fill();
+  settle(mode);
+  disk.unreadable = "a/closed";
+  write(whole, "a/closed/new", "new");
+  expectUnread(run(true), "a/closed");
+  letTimePass();
+  takeOperations();
+  for (int i = 0; i < 3; ++i) {
+    if (i > 0) begin(mode);
+    expectUnread(run(), "a/closed");
+    EXPECT_THAT(takeOperations(), IsEmpty());
+  }
+  disk.unreadable.clear();
+  auto report = run();
+  EXPECT_THAT(report.unread, IsEmpty());
+  EXPECT_THAT(report.failures, IsEmpty());
+  bool isSource = mode == Mode::TWO_WAY || side != (mode == Mode::PUSH ? Side::LOCAL : Side::REMOTE);
+  if (isSource) EXPECT_NE(disk.find("a/closed/new"), nullptr) << "what waited for it is brought over";
+  EXPECT_NE(whole.find("a/closed/new"), nullptr) << "nobody could tell since when it is there";
+}
+
+TEST_P(UnreadableFolder, AndThoseAboveItAreNotRemoved) {
+  fill();
+  settle(mode);
+  disk.unreadable = "a/closed";
+  remove(whole, "a");
+  write(whole, "e", "new");
+  auto report = run(true);
+  expectUnread(report, "a/closed");
+  EXPECT_NE(disk.find("a/closed/x"), nullptr);
+  EXPECT_NE(disk.find("a/closed/y"), nullptr);
+}
+
+TEST_P(UnreadableFolder, ThatWasNeverSeenHidesWhatTheOtherSideHasInIt) {
+  fill();
+  disk.unreadable = "a/closed";
+  remove(disk, "a/closed/x");
+  remove(whole, "a/closed/y");
+  begin(mode);
+  expectUnread(run(), "a/closed");
+  letTimePass();
+  begin(mode);
+  expectUnread(run(), "a/closed");
+  EXPECT_NE(whole.find("a/closed/x"), nullptr);
+  // Nobody knows since when its contents are there, when they can be seen at last.
+  disk.unreadable.clear();
+  letTimePass();
+  begin(mode);
+  auto report = run(true);
+  EXPECT_EQ(report.stop.has_value(), mode != Mode::TWO_WAY);
+  EXPECT_NE(whole.find("a/closed/x"), nullptr);
+  EXPECT_NE(disk.find("a/closed/y"), nullptr);
+  EXPECT_EQ(report.removed, 0u);
+}
+
+TEST_P(UnreadableFolder, ThatWasRenamedTakesNothingAlong) {
+  fill();
+  settle(mode);
+  move(disk, "a", "z");
+  disk.unreadable = "z/closed";
+  auto report = run(true);
+  expectUnread(report, "z/closed");
+  for (auto* each : {&disk, &whole}) {
+    size_t count = 0;
+    for (auto& [path, item] : each->view()) count += path.ends_with("/closed/x") || path.ends_with("/closed/y");
+    EXPECT_EQ(count, 2u) << tree(*each);
+  }
+}
+
 }  // namespace
 }  // namespace capstan::sync

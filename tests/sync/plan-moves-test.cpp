@@ -231,6 +231,41 @@ TEST_F(PlanMoves, WhatIsReplacedIsNoDeletionWhatWasInItIs) {
   EXPECT_EQ(plan().deletions, 1u);
 }
 
+TEST_F(PlanMoves, AFolderOfWhichNobodyKnowsWhatIsInItStaysWithThoseAboveIt) {
+  for (Mode mode : {Mode::PUSH, Mode::TWO_WAY}) {
+    World anew;
+    std::swap(world, anew);
+    options.mode = mode;
+    options.isUnread = [](std::string_view path) { return path == "a/closed"; };
+    for (const char* name : {"a", "a/closed", "b", "b/open"}) folder(name);
+    file("a/f");
+    world.agreeAboutAll();
+    world.remove(Side::LOCAL, "a");
+    world.remove(Side::LOCAL, "b");
+    file("b");
+    Plan made = plan();
+    std::vector<std::string> texts;
+    for (const Operation& operation : made.operations) texts.push_back(describe(operation));
+    EXPECT_THAT(texts, ElementsAre("remote remove b/open", "remote remove b", "remote put b", "remote remove a/f"));
+    EXPECT_EQ(made.deletions, 2u);
+    ASSERT_EQ(made.withheld.size(), 2u);
+    EXPECT_EQ(made.withheld[1].path, "a/closed");
+    EXPECT_FALSE(made.withheld[0].isDeletion || made.withheld[1].isDeletion);
+  }
+}
+
+TEST_F(PlanMoves, AFileDoesNotTakeThePlaceOfAFolderOfWhichNobodyKnowsWhatIsInIt) {
+  options.isUnread = [](std::string_view path) { return path == "closed" || path == "a/closed"; };
+  for (const char* name : {"closed", "a", "a/closed"}) folder(name);
+  world.agreeAboutAll();
+  for (const char* name : {"closed", "a"}) {
+    world.remove(Side::LOCAL, name);
+    file(name);
+  }
+  EXPECT_THAT(plan().operations, IsEmpty());
+  EXPECT_EQ(plan().withheld.size(), 3u);
+}
+
 TEST_F(PlanMoves, AFolderStaysWritableUntilEverythingIsInIt) {
   folder("a");
   file("a/f");

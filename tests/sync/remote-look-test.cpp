@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 
+#include "../storage/as-nobody.h"
 #include "remote-fixture.h"
 
 namespace capstan::sync {
@@ -59,16 +60,101 @@ TEST_F(RemoteLook, WhatIsIgnoredIsNeitherThereNorGone) {
   EXPECT_EQ(pathsOf(*looked), "");
 }
 
-TEST_F(RemoteLook, AFolderThatMayNotBeReadHidesNothing) {
-  if (geteuid() == 0) GTEST_SKIP() << "root may read everything";
-  write("a/b", "1");
+// As somebody who may not read everything.
+class UnreadableLook : public RemoteTest {
+ protected:
+  Replica::Look lookAsNobody(std::string cursor = {}, std::vector<std::string> again = {}) {
+    storage::AsNobody nobody;
+    auto looked = serving.inTime(remote->look(*state, ignore, {false, false, std::move(cursor), std::move(again)}));
+    if (looked.ok()) return std::move(*looked);
+    ADD_FAILURE() << looked.error().message;
+    return {};
+  }
+  void setMode(const std::string& path, mode_t mode) { ASSERT_EQ(chmod(at(path).c_str(), mode), 0); }
+  static std::string unreadIn(const Replica::Look& looked) {
+    std::string text;
+    for (auto& [path, error] : looked.unread) {
+      EXPECT_EQ(error.code, ErrorCode::DENIED) << error.message;
+      text += (text.empty() ? "" : " ") + path;
+    }
+    return text;
+  }
+};
+
+TEST_F(UnreadableLook, NothingIsClaimedAboutAFolderThatMayNotBeRead) {
+  for (const char* name : {"a/b/c", "a/d", "names/x", "other/y", "z"}) write(name, "1");
   agree(look());
-  ASSERT_EQ(chmod(at("a").c_str(), 0), 0);
-  auto looked = look();
-  ASSERT_EQ(chmod(at("a").c_str(), 0755), 0);
-  ASSERT_TRUE(looked.trouble);
-  EXPECT_EQ(looked.trouble->code, ErrorCode::DENIED);
-  EXPECT_EQ(looked.changes.count("a/b"), 0u);
+  setMode("a", 0);
+  setMode("names", 0744);
+  std::filesystem::remove(at("other/y"));
+  auto looked = lookAsNobody();
+  EXPECT_EQ(unreadIn(looked), "a names");
+  EXPECT_EQ(pathsOf(looked), "a names -other/y");
+  for (const char* name : {"a", "names"}) setMode(name, 0755);
+}
+
+TEST_F(UnreadableLook, OneOfWhichNothingWasAgreedIsToldToo) {
+  write("closed/b", "1");
+  setMode("closed", 0);
+  auto looked = lookAsNobody();
+  EXPECT_EQ(unreadIn(looked), "closed");
+  EXPECT_EQ(pathsOf(looked), "closed");
+  setMode("closed", 0755);
+}
+
+TEST_F(UnreadableLook, OneThatGotAnotherModeIsListedAgain) {
+  write("a/b", "1");
+  setMode("a", 0);
+  auto first = lookAsNobody();
+  agree(first);
+  setMode("a", 0755);
+  auto second = lookAsNobody(first.cursor);
+  EXPECT_FALSE(second.whole);
+  EXPECT_EQ(unreadIn(second), "");
+  EXPECT_EQ(pathsOf(second), "a a/b");
+}
+
+TEST_F(UnreadableLook, OneOfTheLastTimeIsTriedAgainThoughNothingIsNoticed) {
+  write("a/b", "1");
+  setMode("a", 0);
+  auto first = lookAsNobody();
+  agree(first);
+  auto second = lookAsNobody(first.cursor, {"a"});
+  EXPECT_FALSE(second.whole);
+  EXPECT_EQ(unreadIn(second), "a");
+  agree(second);
+  // As its owner, to whom it has been given meanwhile.
+  auto third = serving.inTime(remote->look(*state, ignore, {false, false, second.cursor, {"a"}}));
+  ASSERT_TRUE(third.ok());
+  if (geteuid() == 0) {
+    EXPECT_EQ(pathsOf(*third), "a/b");
+    EXPECT_TRUE(third->unread.empty());
+  }
+  setMode("a", 0755);
+}
+
+TEST_F(UnreadableLook, WhatWasNoticedInOneThatIsClosedByNowIsNotGone) {
+  write("a/b", "1");
+  auto first = look();
+  agree(first);
+  write("a/b", "22");
+  setMode("a", 0);
+  auto second = lookAsNobody(first.cursor);
+  EXPECT_EQ(unreadIn(second), "a");
+  EXPECT_EQ(pathsOf(second), "a");
+  EXPECT_TRUE(second.skipped.empty());
+  setMode("a", 0755);
+}
+
+TEST_F(UnreadableLook, WhatIsIgnoredIsNobodysBusinessAlsoWhenItCannotBeRead) {
+  write("a/b", "1");
+  setMode("a", 0);
+  IgnoreRules rules({{"a", "--exclude", 0}},
+                    [](std::string_view) -> std::optional<std::string> { return std::nullopt; });
+  storage::AsNobody nobody;
+  auto looked = serving.inTime(remote->look(*state, rules, {}));
+  ASSERT_TRUE(looked.ok());
+  EXPECT_TRUE(looked->unread.empty());
 }
 
 TEST_F(RemoteLook, SpecialFilesAreSkippedAndWhatWasThereIsNotGone) {

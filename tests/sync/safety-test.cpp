@@ -76,28 +76,6 @@ TEST(Safety, StopsWhollyWhenARootIsAnotherFolderAndSomethingWouldGo) {
   }
 }
 
-TEST(Safety, HoldsDeletionsBackWhenASideCouldNotBeLookedAtWhatsoeverIsAccepted) {
-  for (bool local : {true, false}) {
-    Evidence evidence = treeOf(1000);
-    (local ? evidence.localTrouble : evidence.remoteTrouble) = Error{ErrorCode::DENIED, "cannot read a", "a"};
-    EXPECT_FALSE(checkSafety(planWith(0), evidence));
-    evidence.acceptDeletes = 3;
-    auto stop = checkSafety(planWith(3), evidence);
-    ASSERT_TRUE(stop);
-    EXPECT_FALSE(stop->wholly);
-    EXPECT_EQ(stop->deletions, 0u);
-    EXPECT_NE(stop->sentence.find("cannot read a"), std::string::npos);
-  }
-}
-
-TEST(Safety, TooMuchStopsWhollyAlsoWhenASideCouldNotBeLookedAt) {
-  Evidence evidence = treeOf(100);
-  evidence.localTrouble = Error{ErrorCode::IO, "cannot read a", "a"};
-  auto stop = checkSafety(planWith(80), evidence);
-  ASSERT_TRUE(stop);
-  EXPECT_TRUE(stop->wholly);
-}
-
 Operation operationOf(Operation::Kind kind, const std::string& path, bool isThere = false) {
   Operation operation;
   operation.kind = kind;

@@ -12,6 +12,7 @@
 #include <capstan/sync/local-folder.h>
 #include <capstan/sync/scan.h>
 
+#include "../storage/as-nobody.h"
 #include "local-fixture.h"
 
 namespace capstan::sync {
@@ -65,6 +66,11 @@ class ScanTest : public LocalTest {
   static std::string names(const Changes& changes) {
     std::string result;
     for (auto& [path, node] : changes) result += (result.empty() ? "" : " ") + path + (node ? "" : "-");
+    return result;
+  }
+  static std::string unread(const Replica::Look& look) {
+    std::string result;
+    for (auto& [path, error] : look.unread) result += (result.empty() ? "" : " ") + path;
     return result;
   }
   std::string changes() { return names(look().look.changes); }
@@ -166,18 +172,38 @@ TEST_F(ScanTest, NothingIsClaimedAboutWhatCannotBeRead) {
   failing = [](std::string_view folder) { return folder == "a/c" ? EIO : 0; };
   auto found = look();
   EXPECT_EQ(names(found.look.changes), "e-");
-  ASSERT_TRUE(found.look.trouble);
-  EXPECT_EQ(found.look.trouble->code, ErrorCode::IO);
+  ASSERT_EQ(unread(found.look), "a/c");
+  EXPECT_EQ(found.look.unread.at("a/c").code, ErrorCode::IO);
   ASSERT_EQ(found.again.size(), 1u);
   EXPECT_EQ(found.again[0].path, "a/c");
   EXPECT_TRUE(found.again[0].subtree);
   found = lookAt({"e"}, {"a"});
   EXPECT_EQ(names(found.look.changes), "e-");
-  EXPECT_TRUE(found.look.trouble);
+  EXPECT_EQ(unread(found.look), "a/c");
   failing = [](std::string_view folder) { return folder.empty() ? EACCES : 0; };
   found = look();
   EXPECT_EQ(names(found.look.changes), "");
-  EXPECT_EQ(found.look.trouble->code, ErrorCode::DENIED);
+  EXPECT_EQ(found.look.unread.at("").code, ErrorCode::DENIED);
+}
+
+TEST_F(ScanTest, NothingIsClaimedAboutAFolderThatTellsItsNamesOnly) {
+  put("a/b");
+  put("a/c");
+  put("e");
+  agree();
+  remove("a/b");
+  fs::permissions(path("tree/a"), fs::perms(0744));
+  auto root = expectOk(openLocalFolder(path("tree")));
+  auto options = optionsFor(root);
+  storage::AsNobody nobody;
+  auto found = expectOk(scanAll(options));
+  EXPECT_EQ(names(found.look.changes), "a");
+  EXPECT_EQ(unread(found.look), "a");
+  found = expectOk(scanReported(options, {{{"a/b", false}, state->find("a/b")}}));
+  EXPECT_EQ(names(found.look.changes), "");
+  EXPECT_EQ(unread(found.look), "a");
+  ASSERT_EQ(found.again.size(), 1u);
+  EXPECT_EQ(found.again[0].path, "a");
 }
 
 TEST_F(ScanTest, AFolderThatVanishesMeanwhileIsNoEvidence) {
@@ -187,7 +213,7 @@ TEST_F(ScanTest, AFolderThatVanishesMeanwhileIsNoEvidence) {
   failing = [](std::string_view folder) { return folder == "a" ? ENOENT : 0; };
   auto found = look();
   EXPECT_EQ(names(found.look.changes), "");
-  EXPECT_FALSE(found.look.trouble);
+  EXPECT_TRUE(found.look.unread.empty());
   ASSERT_EQ(found.again.size(), 1u);
   EXPECT_EQ(found.again[0].path, "a");
 }
@@ -244,7 +270,7 @@ TEST_F(ScanTest, ADeepTreeNeedsNoMoreDescriptorsThanAShallowOne) {
     at = kj::AutoCloseFd(openat(at, "d", O_PATH | O_CLOEXEC));
   }
   auto found = look();
-  EXPECT_FALSE(found.look.trouble);
+  EXPECT_TRUE(found.look.unread.empty());
   EXPECT_EQ(found.look.changes.size(), 2 * count);
 }
 

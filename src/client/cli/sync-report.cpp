@@ -88,6 +88,12 @@ void writeTroubles(JsonWriter& json, const sync::CycleReport& report) {
     writeError(json, failure.error);
     json.endObject();
   }
+  json.endArray().key("unread").beginArray();
+  for (auto& unread : report.unread) {
+    json.beginObject().field("path", std::string_view(unread.path)).field("side", nameOf(unread.side)).key("error");
+    writeError(json, unread.error);
+    json.endObject();
+  }
   json.endArray().key("stop");
   if (report.stop) {
     json.beginObject()
@@ -208,8 +214,8 @@ static bool wasDenied(const sync::CycleReport& report) {
 int exitStatusOf(const sync::CycleReport& report) {
   if (report.stop) return SAFETY_STOP;
   if (report.error) return exitStatusOf(report.error->code);
-  if (wasDenied(report)) return DENIED;
-  if (!report.failures.empty() || report.deferred > 0) return PARTLY_DONE;
+  if (wasDenied(report) && report.unread.empty()) return DENIED;
+  if (!report.failures.empty() || !report.unread.empty() || report.deferred > 0) return PARTLY_DONE;
   if (report.openConflicts > 0) return CONFLICT;
   return DONE;
 }

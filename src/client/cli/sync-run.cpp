@@ -118,7 +118,7 @@ void SyncRun::onOperation(const char* name, const sync::Event& event) {
 
 void SyncRun::onCycleEnded(const sync::CycleReport& report) {
   endProgress();
-  bool worthTelling = report.didSomething() || report.stop || report.error;
+  bool worthTelling = report.didSomething() || !report.unread.empty() || report.stop || report.error;
   if (context.output.json()) {
     if (worthTelling) context.output.line(cycleAsJson(report));
   } else if (report.didSomething() && !context.output.quiet()) {
@@ -132,6 +132,7 @@ void SyncRun::onCycleEnded(const sync::CycleReport& report) {
 void SyncRun::tellTroubles(const sync::CycleReport& report) {
   std::string trouble;
   for (auto& failure : report.failures) trouble += failure.path + "\n" + failure.error.message + "\n";
+  for (auto& unread : report.unread) trouble += unread.path + "\n" + unread.error.message + "\n";
   if (report.stop) trouble += report.stop->sentence + "\n";
   if (report.error) trouble += report.error->message + "\n";
   for (auto& conflict : report.conflicts) trouble += conflict.kept + "\n";
@@ -139,6 +140,7 @@ void SyncRun::tellTroubles(const sync::CycleReport& report) {
   if (trouble == lastTrouble) return;
   lastTrouble = std::move(trouble);
   tellFailures(report);
+  tellUnread(report);
   if (report.stop) {
     size_t shown = 0;
     for (auto& withheld : report.withheld) {
@@ -173,6 +175,23 @@ void SyncRun::tellFailures(const sync::CycleReport& report) {
   }
   size_t rest = report.failures.size() - shown;
   if (rest > 0) context.output.note("and " + std::to_string(rest) + " more failed; -v names all of them");
+}
+
+void SyncRun::tellUnread(const sync::CycleReport& report) {
+  bool all = context.output.json() || context.output.verbose();
+  size_t shown = 0;
+  for (auto& unread : report.unread) {
+    if (!all && shown == FAILURES_SHOWN) break;
+    ++shown;
+    Error error = unread.error;
+    error.path = unread.path;
+    auto where = unread.side == sync::Side::LOCAL ? " here" : " at the server";
+    auto name = unread.path.empty() ? std::string("the folder") : escapeForTerminal(unread.path);
+    error.message = name + where + " was left alone, with all that is in it on both sides: " + error.message;
+    context.output.fail(error);
+  }
+  size_t rest = report.unread.size() - shown;
+  if (rest > 0) context.output.note("and " + std::to_string(rest) + " more could not be read; -v names all of them");
 }
 
 void SyncRun::onConnection(const sync::Event& event) {

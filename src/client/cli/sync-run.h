@@ -48,6 +48,7 @@ class SyncRun {
   void endProgress();
   void tellTroubles(const sync::CycleReport& report);
   void tellFailures(const sync::CycleReport& report);
+  void tellUnread(const sync::CycleReport& report);
   int finish(const sync::CycleReport& report);
 };
 
