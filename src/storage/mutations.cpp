@@ -9,6 +9,7 @@
 #include <capstan/base/file.h>
 #include <capstan/base/path.h>
 #include <capstan/storage/displace.h>
+#include <capstan/storage/modes.h>
 #include <capstan/storage/usage.h>
 
 namespace capstan::storage {
@@ -69,7 +70,7 @@ class MakeDirectory final : public Mutation {
 
  private:
   Error undo(const Root::Place& place) const {
-    Error error = errorFromErrno(errno, "cannot set mode and time of the folder", path);
+    Error error = cannotSetMode(errno, attributes.mode.value_or(0), "cannot set mode and time of the folder", path);
     unlinkat(place.folder, place.name.c_str(), AT_REMOVEDIR);
     return error;
   }

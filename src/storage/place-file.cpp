@@ -10,6 +10,7 @@
 #include <capstan/base/saturating.h>
 #include <capstan/storage/displace.h>
 #include <capstan/storage/file-copy.h>
+#include <capstan/storage/modes.h>
 #include <capstan/storage/mutations.h>
 #include <capstan/storage/usage.h>
 
@@ -197,9 +198,9 @@ Result<std::shared_ptr<StagedFile>> stageWhole(Staging& staging, const std::stri
   if (!sizeHolds || !holds) {
     return errorAt(ErrorCode::CORRUPT, path, "what arrived for ", " is not what its size and digest announced");
   }
-  // Made with its mode, where the umask lets that be: one call less.
+  // Made with its mode, where the umask lets that be: one call less. Setuid and setgid bits come later in any case.
   mode_t mode = attributes.mode.value_or(staging.newFileMode());
-  auto file = staging.create(mode);
+  auto file = staging.create(mode & ~SET_ID_BITS);
   if (!file.ok()) return file;
   if (!writeAt((*file)->fd(), content.data(), content.size(), 0)) return errorFromErrno(errno, "cannot store", path);
   Status set = mode == staging.modeAtCreation(mode) ? setStagedTime(**file, attributes)
@@ -211,9 +212,8 @@ Result<std::shared_ptr<StagedFile>> stageWhole(Staging& staging, const std::stri
 }
 
 Status setStagedAttributes(const StagedFile& file, const Attributes& attributes) {
-  if (fchmod(file.fd(), attributes.mode.value_or(file.owner().newFileMode())) < 0) {
-    return errorFromErrno(errno, "cannot set the mode of new content");
-  }
+  mode_t mode = attributes.mode.value_or(file.owner().newFileMode());
+  if (fchmod(file.fd(), mode) < 0) return cannotSetMode(errno, mode, "cannot set the mode of new content");
   return setStagedTime(file, attributes);
 }
 

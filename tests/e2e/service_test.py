@@ -33,8 +33,11 @@ class Given(EndToEnd):
             bound.listen(16)
         return bound
 
-    def serve(self, sockets, *arguments, names=None, environment=None, for_whom=os.getpid, isolate=False):
+    def serve(self, sockets, *arguments, names=None, environment=None, for_whom=os.getpid, isolate=False,
+              journal=False):
         """Starts `capstan serve` with descriptors from 3 on; for_whom tells LISTEN_PID in the child.
+
+        journal: what it says goes to systemd's journal, as it believes.
 
         isolate: in a network namespace of its own, as PrivateNetwork= has it; ends with status 126 where that is refused.
         """
@@ -44,6 +47,9 @@ class Given(EndToEnd):
             variables["LISTEN_FDNAMES"] = ":".join(names)
         command = [CAPSTAN, "serve", self.root, "--state", self.state, "--ready-file", self.ready_file, *arguments]
         out, into = os.pipe()
+        if journal:
+            status = os.fstat(into)
+            variables["JOURNAL_STREAM"] = "%d:%d" % (status.st_dev, status.st_ino)
         child = os.fork()
         if child == 0:
             try:
@@ -113,6 +119,18 @@ class SocketsFromSystemd(Given):
         self.assertEqual(self.ok("--token-file", self.token(), "cat", "a", address="127.0.0.1:%d" % port).out, b"content")
         self.fails(6, "denied", "--token-file", self.make("wrong", b"0" * 64), "ls", address="127.0.0.1:%d" % port)
 
+    def test_a_socket_for_ipv6_and_ipv4_takes_plain_connections_of_this_machine(self):
+        # As ListenStream=[::]:4457 with BindIPv6Only=both has it, but on loopback alone.
+        both = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+        self.addCleanup(both.close)
+        both.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        both.bind(("::ffff:127.0.0.1", 0))
+        both.listen(16)
+        self.serve([both]).addresses()
+        address = "127.0.0.1:%d" % both.getsockname()[1]
+        self.ok("--token-file", self.token(), "ls", address=address)
+        self.fails(6, "denied", "--token-file", self.make("wrong", b"0" * 64), "ls", address=address)
+
     def test_they_add_to_those_that_are_asked_for(self):
         path, own = self.local("given.sock"), self.local("own.sock")
         self.serve([self.bind(socket.AF_UNIX, path)], "--listen", "unix:" + own)
@@ -169,6 +187,71 @@ class SocketsFromSystemd(Given):
         status, said = self.serve([], environment={"LISTEN_FDS": "many"}).wait()
         self.assertEqual(status, 2)
         self.assertIn("LISTEN_FDS", said)
+
+
+class Journal(Given):
+    def test_each_line_has_its_priority(self):
+        path = self.local("given.sock")
+        self.serve([self.bind(socket.AF_UNIX, path), self.bind()], environment={"NOTIFY_SOCKET": "/none"},
+                   journal=True).addresses()
+        self.ok("ping", "-c", "1", address="unix:" + path)
+        with open(os.path.join(self.state, "tls.pem"), "w") as key:
+            key.write("no\nkey")
+        os.kill(self.child, signal.SIGHUP)
+        said = b""
+        while b"TLS" not in said:
+            said += self.out.readline()
+        status, rest = self.end()
+        lines = (said.decode() + rest).splitlines()
+        self.assertEqual(status, 0)
+        self.assertEqual([line for line in lines if not re.match(r"<6>info: |<3>error: ", line)], [])
+        self.assertEqual(len([line for line in lines if line.startswith("<3>error: the TLS key")]), 1, lines)
+        self.assertTrue(any(line.startswith("<6>info: serving ") for line in lines), lines)
+
+    def test_that_it_does_not_start_is_an_error(self):
+        self.state = os.path.join(self.root, "state")  # where it would be served
+        status, said = self.serve([self.bind()], journal=True).wait()
+        self.assertEqual(status, 1, said)
+        self.assertRegex(said, r"^<3>capstan: invalid-argument: the state folder")
+
+    def test_a_peer_begins_no_line(self):
+        path = self.local("given.sock")
+        self.serve([self.bind(socket.AF_UNIX, path)], journal=True).addresses()
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(path)
+            peer.sendall(b"\n<3>error: the disk is broken\n")
+            try:
+                while peer.recv(4096):
+                    pass
+            except ConnectionResetError:
+                pass
+        _, said = self.end()
+        self.assertNotRegex(said, r"(?m)^<3>")
+
+    def test_elsewhere_lines_have_their_time_and_no_priority(self):
+        path = self.local("given.sock")
+        self.serve([self.bind(socket.AF_UNIX, path)], environment={"JOURNAL_STREAM": "1:1"}).addresses()
+        self.ok("ping", "-c", "1", address="unix:" + path)
+        _, said = self.end()
+        self.assertRegex(said, r"(?m)^\d{4}-\d\d-\d\d \S+ info: ended$")
+        self.assertNotIn("<6>", said)
+
+    def test_nobody_is_told_to_interrupt_again(self):
+        path = self.local("given.sock")
+        self.serve([self.bind(socket.AF_UNIX, path)], journal=True).addresses()
+        upload = self.spawn("put", "-", "slow", address="unix:" + path, stdin=subprocess.PIPE)
+        upload.stdin.write(b"x" * (3 << 20))
+        upload.stdin.flush()
+        eventually(lambda: self.ok("--json", "status", address="unix:" + path).json["transfers"], "the upload is open")
+        os.kill(self.child, signal.SIGTERM)
+        said = b""
+        while b"draining" not in said:
+            said += self.out.readline()
+        _, errors = upload.communicate(b"y", timeout=60)
+        self.assertEqual(upload.returncode, 0, errors)
+        _, rest = self.wait()
+        draining = (said.decode() + rest).split("draining: ")[1].splitlines()[0]
+        self.assertEqual(draining, "letting 1 upload and 0 downloads finish")
 
 
 class Watchdog(Given):
@@ -298,6 +381,23 @@ class Units(EndToEnd):
         self.assertEqual(made - allowed - set(refused.split(",")), set())
         both = [rest for name, rest in calls if name in ("mmap", "mprotect") and "PROT_WRITE|PROT_EXEC" in rest]
         self.assertEqual(both, [], "memory that is written to and run, against MemoryDenyWriteExecute=")
+
+    def test_setuid_bits_that_they_refuse_are_named(self):
+        server = Server(self)
+        tracer = subprocess.Popen(["strace", "-f", "-p", str(server.pid), "-o", self.local("calls"), "-e", "trace=fchmod",
+                                   "-e", "inject=fchmod:error=EPERM"], stderr=subprocess.PIPE, text=True)
+        self.addCleanup(tracer.stderr.close)
+        self.addCleanup(tracer.wait)
+        self.addCleanup(tracer.terminate)
+        if "attached" not in tracer.stderr.readline():
+            self.skipTest("this user may not trace a server that runs")
+        for name, size in (("small", 10), ("large", 5 << 20)):
+            file = self.make(name, b"x" * size)
+            os.chmod(file, 0o4755)
+            told = self.fails(6, "denied", "put", file, name, server=server).errors
+            self.assertIn("setuid or setgid bit", told)
+            self.assertIn("chmod ug-s", told)
+            self.assertFalse(os.path.exists(server.path(name)))
 
     def test_they_are_installed_with_the_place_of_the_program(self):
         prefix = self.local("prefix")

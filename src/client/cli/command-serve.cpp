@@ -18,6 +18,7 @@
 #include <capstan/client/cli/exit-status.h>
 #include <capstan/client/cli/limit-flags.h>
 #include <capstan/client/cli/output.h>
+#include <capstan/client/cli/unit-advice.h>
 #include <capstan/rpc/address.h>
 #include <capstan/rpc/event-loop.h>
 #include <capstan/server/sd-listen.h>
@@ -70,7 +71,7 @@ class ReadyFile {
 // The message for whoever has started the server by hand, with what to type next.
 void greet(const ServeOptions& options, const std::string& root, bool withToken, const server::Server& server) {
   if (options.quiet) return;
-  if (getenv("NOTIFY_SOCKET") != nullptr) {  // nobody reads this at a terminal
+  if (runsAsUnit()) {  // nobody reads this at a terminal
     std::string on;
     for (const auto& address : server.addresses()) on += (on.empty() ? "" : ", ") + address.toString();
     return log::info("serving ", root.c_str(), " on ", on.c_str());
@@ -125,8 +126,10 @@ int drain(server::Server& server, ReadyFile& ready, kj::AsyncIoContext& io, int 
   int status = signal == SIGINT ? 130 : 0;
   auto activity = server.activity();
   if (activity.uploads + activity.downloads > 0) {
-    log::info("draining: letting ", activity.uploads, " uploads and ", activity.downloads,
-              " downloads finish; interrupt again to end at once");
+    auto counted = [](uint32_t count, const char* what) { return kj::str(count, what, count == 1 ? "" : "s"); };
+    log::info("draining: letting ", counted(activity.uploads, " upload"), " and ",
+              counted(activity.downloads, " download"), " finish",
+              runsAsUnit() || log::isInJournal() ? "" : "; interrupt again to end at once");
   }
   auto impatient = whenSignalled(io.unixEventPort).then([&ready, status](siginfo_t&& info) {
     ready.remove();
@@ -199,7 +202,8 @@ Result<server::ServerOptions> translated(const ServeOptions& options) {
   return result;
 }
 
-void complain(const ServeOptions& options, const Error& error) {
+void complain(const ServeOptions& options, const Error& problem) {
+  Error error = runsAsUnit() ? withUnitSettings(problem) : problem;
   std::string line = options.json ? errorAsJson(kebabCase(error.code), error.message, error.path)
                                   : "capstan: " + std::string(kebabCase(error.code)) + ": " + error.message;
   fputs((std::string(log::priorityPrefix(log::Level::ERROR)) + line + "\n").c_str(), stderr);

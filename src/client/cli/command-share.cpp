@@ -10,10 +10,12 @@
 #include <capstan/base/text.h>
 #include <capstan/client/cli/command-list.h>
 #include <capstan/client/cli/context.h>
+#include <capstan/client/cli/doctor-service.h>
 #include <capstan/client/cli/entry-format.h>
 #include <capstan/client/cli/invite-file.h>
 #include <capstan/client/cli/json.h>
 #include <capstan/client/cli/targets.h>
+#include <capstan/client/cli/unit-advice.h>
 
 namespace capstan::cli {
 
@@ -83,9 +85,11 @@ struct ShareOptions {
 struct Sharing {
   client::NewShare made;
   rpc::Invite invite;
-  std::string file;  // "-": standard output
+  std::string file;          // "-": standard output
+  bool fileIsNamed = false;  // else it is named after the share
   bool addressesGiven = false;
-  bool replaced = false;  // there was a file
+  bool replaced = false;     // there was a file
+  std::optional<Unit> unit;  // that the server is, if it runs on this machine
 };
 
 Result<std::vector<rpc::Address>> readAddresses(const std::vector<std::string>& texts) {
@@ -105,7 +109,7 @@ Status writeInvite(Context& context, const Sharing& sharing) {
     context.output.raw(*text);
     return okStatus();
   }
-  return writeFileAtomically(sharing.file, *text, 0600);
+  return sharing.fileIsNamed ? writeFileAtomically(sharing.file, *text, 0600) : writeNewInvite(sharing.file, *text);
 }
 
 // With the invite on standard output there is no room for the id.
@@ -118,7 +122,7 @@ void tellShared(Context& context, const Sharing& sharing) {
     writeShare(json, share);
     output.line(json.field("invite", sharing.file).endObject().text());
   } else if (sharing.file != "-") {
-    output.line(share.id);
+    output.line(escapeForTerminal(share.id));
   }
   if (sharing.file != "-") {
     output.note("the invite is in " + escapeForTerminal(sharing.file) +
@@ -128,9 +132,8 @@ void tellShared(Context& context, const Sharing& sharing) {
     output.note("it took the place of an earlier file; a share whose invite that was is still there: capstan shares");
   }
   if (!sharing.addressesGiven && !reachableFromElsewhere(sharing.invite.addresses)) {
-    output.note(
-        "this server can be reached from this machine only; for others, start it with --listen HOST:PORT, or name the "
-        "address under which they reach it with --address");
+    output.note("this server can be reached from this machine only; for others, " + howToBeReached(sharing.unit) +
+                ", or name the address under which they reach it with --address");
   }
 }
 
@@ -160,6 +163,7 @@ kj::Promise<Status> findAddresses(Context& context, std::shared_ptr<Sharing> sha
               if (!dialled.ok()) return dialled.error();
               Machine machine{info->host, {}};
               if (dialled->isLoopback()) machine = thisMachine(info->host);
+              if (isCapstanHere(pid_t(info->processId))) sharing->unit = unitOf(pid_t(info->processId));
               sharing->invite.addresses = inviteAddresses(contact.addresses, *dialled, machine);
               return okStatus();
             });
@@ -195,6 +199,7 @@ kj::Promise<int> share(Context& context, std::shared_ptr<ShareOptions> options) 
       .then([&context, sharing, options](Result<client::NewShare> made) -> kj::Promise<int> {
         if (!made.ok()) return context.output.fail(made.error());
         sharing->made = std::move(*made);
+        sharing->fileIsNamed = options->output.has_value();
         sharing->file = options->output.value_or(sharing->made.share.id + ".invite");
         sharing->invite.token = sharing->made.token;
         sharing->invite.label = sharing->made.share.label;
@@ -219,7 +224,8 @@ AnyAction defineShare(OptionTable& table) {
       "how much the folder may hold, each file at least 4 KiB, and its trash as much again (default: what the disk "
       "holds)");
   table.text("--label", options->label, "TEXT", "what it is for; the receiver hears it when the share has ended");
-  table.text("--output,-o", options->output, "INVITE", "where the invite is written; - is stdout (default: ID.invite)");
+  table.text("--output,-o", options->output, "INVITE",
+             "where the invite is written; - is stdout (default: ID.invite, if there is no such file)");
   table.texts("--address", options->addresses, "ADDR",
               "by which the receiver reaches the server (default: what it listens on); may be repeated");
   return [options](Context& context) { return share(context, options); };
@@ -247,13 +253,13 @@ std::string expiresColumn(const Share& share) {
 class ShareTable {
  public:
   void add(const Share& share) {
-    size_t depth = depths.contains(share.parent) ? depths[share.parent] + 1 : 0;
+    size_t depth = depths.contains(share.parent) ? std::min(depths[share.parent] + 1, DEEPEST_SHOWN) : 0;
     depths[share.id] = depth;
     std::string rights(rightsOf(share));
     if (!share.compute) rights += ", no compute";
-    rows.push_back({std::string(2 * depth, ' ') + share.id, share.path.empty() ? "." : escapeForTerminal(share.path),
-                    rights, expiresColumn(share), usesColumn(share),
-                    share.lastUsed == 0 ? "never used" : "used " + localTime(share.lastUsed),
+    rows.push_back({std::string(2 * depth, ' ') + escapeForTerminal(share.id),
+                    share.path.empty() ? "." : escapeForTerminal(share.path), rights, expiresColumn(share),
+                    usesColumn(share), share.lastUsed == 0 ? "never used" : "used " + localTime(share.lastUsed),
                     escapeForTerminal(share.label)});
   }
 
@@ -273,6 +279,7 @@ class ShareTable {
   }
 
  private:
+  static constexpr size_t DEEPEST_SHOWN = 16;
   std::map<std::string, size_t> depths;
   std::vector<std::vector<std::string>> rows;
 };

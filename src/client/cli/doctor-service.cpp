@@ -48,8 +48,10 @@ Finding judgeUnit(const Unit& unit, bool lingers, const std::string& user) {
   return Finding::ok(CHECK, message + (unit.ofUser ? " of a user, also while nobody is logged in" : ""));
 }
 
+std::optional<Unit> unitOf(pid_t process) { return unitIn(procFile(process, "cgroup")); }
+
 std::optional<Finding> lookAtUnit(pid_t process) {
-  auto unit = unitIn(procFile(process, "cgroup"));
+  auto unit = unitOf(process);
   if (!unit) return std::nullopt;
   const passwd* user = getpwuid(getuid());
   std::string name = user == nullptr ? std::to_string(getuid()) : user->pw_name;

@@ -24,6 +24,8 @@ std::optional<Unit> unitIn(std::string_view cgroup);
 // `lingers`: whether this user's manager runs without anybody being logged in.
 Finding judgeUnit(const Unit& unit, bool lingers, const std::string& user);
 
+// The service that a process of this machine belongs to; nothing where it is none's.
+std::optional<Unit> unitOf(pid_t process);
 // Nothing where the process is no systemd service's.
 std::optional<Finding> lookAtUnit(pid_t process);
 

@@ -2,6 +2,7 @@
 
 #include <ctime>
 
+#include <capstan/base/log.h>
 #include <capstan/base/text.h>
 #include <capstan/client/cli/sync-report.h>
 
@@ -58,7 +59,7 @@ kj::Promise<int> SyncRun::keepInStep() {
     return kj::NEVER_DONE;
   });
   auto signalled = whenSignalled().then([this](int status) {
-    context.output.note("ending; interrupt again to end at once");
+    context.output.note(log::isInJournal() ? "ending" : "ending; interrupt again to end at once");
     return service.stop().then([status]() { return status; }).exclusiveJoin(whenSignalled());
   });
   // A share that has ended was told of when the cycle ended.
