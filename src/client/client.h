@@ -36,6 +36,9 @@ struct Options {
   bool tokenIsOwn = false;
   std::string name = "capstan-client";       // for the server's log
   uint64_t connectTimeout = 10'000'000'000;  // nanoseconds
+  // How long whoever has taken the connection may take for the first answer, where that is longer: a server that is
+  // just being started has its connections before it can answer them.
+  uint64_t answerTimeout = 0;
   // After a broken connection, calls that are safe to repeat are repeated on a new connection, with exponential backoff
   // and jitter (100 ms to 5 s), until this many nanoseconds have passed without success. 0: never. The first connection
   // is not retried unless retryFirst is set.

@@ -4,6 +4,8 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+
 #include <capstan/base/text.h>
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
@@ -102,7 +104,7 @@ kj::Promise<kj::Maybe<Error>> Connection::sendLogin() {
 }
 
 kj::Promise<void> Connection::watchForSilence(kj::Timer& timer) {
-  auto tooLate = timer.afterDelay(int64_t(options.connectTimeout) * kj::NANOSECONDS).then([this]() {
+  auto tooLate = timer.afterDelay(patience(options)).then([this]() {
     if (answered) return;
     silent = true;
     breaker->reject(KJ_EXCEPTION(DISCONNECTED, "the server did not answer in time"));
@@ -136,7 +138,8 @@ Error Connection::explain(const kj::Exception& exception) const {
   }
   if (silent) {
     return {ErrorCode::UNREACHABLE,
-            address + " accepts connections but did not answer within " + formatDuration(options.connectTimeout) +
+            address + " accepts connections but did not answer within " +
+                formatDuration(patience(options) / kj::NANOSECONDS) +
                 ": it is not a Capstan server, or it hangs; check host and port",
             {}};
   }
@@ -185,6 +188,10 @@ Error Connection::explainRefusal(Error error) const {
   }
   error.path.clear();
   return error;
+}
+
+kj::Duration patience(const Options& options) {
+  return int64_t(std::max(options.connectTimeout, options.answerTimeout)) * kj::NANOSECONDS;
 }
 
 void tuneSocket(kj::AsyncIoStream& stream, const rpc::Address& address) {

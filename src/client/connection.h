@@ -92,6 +92,9 @@ class Connection final : public kj::Refcounted {
   Error explainRefusal(Error error) const;
 };
 
+// How long one who was connected to may keep silent at the beginning.
+kj::Duration patience(const Options& options);
+
 // Sets what a long-lived connection wants: no delay of small writes, and notice of a peer that vanished without a word.
 // Streams that are no sockets are left alone.
 void tuneSocket(kj::AsyncIoStream& stream, const rpc::Address& address);

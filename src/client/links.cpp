@@ -25,6 +25,12 @@ uint64_t seed() {
 constexpr std::string_view HINT =
     "; start a server there with `capstan serve`, or name another address (--server or CAPSTAN_SERVER)";
 
+Error tooSlow(const rpc::Address& address, kj::Duration limit) {
+  return {ErrorCode::UNREACHABLE,
+          escapeForTerminal(address.toString()) + " did not answer within " + formatDuration(limit / kj::NANOSECONDS),
+          {}};
+}
+
 bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
 }  // namespace
@@ -82,11 +88,9 @@ kj::Promise<kj::Maybe<Error>> Links::connectLoop() {
 }
 
 kj::Promise<kj::Maybe<Error>> Links::connectOnce() {
-  auto tooLate = timer.afterDelay(int64_t(options.connectTimeout) * kj::NANOSECONDS).then([this]() {
-    return kj::Maybe<Error>(Error{ErrorCode::UNREACHABLE,
-                                  escapeForTerminal(options.address.toString()) + " did not answer within " +
-                                      formatDuration(options.connectTimeout),
-                                  {}});
+  // TLS has to be answered, too.
+  auto tooLate = timer.afterDelay(patience(options)).then([this]() {
+    return kj::Maybe<Error>(tooSlow(options.address, patience(options)));
   });
   return dialFrom(0)
       .then([this](Dialled&& dialled) {
@@ -131,12 +135,18 @@ kj::Promise<Links::Dialled> Links::dialFrom(size_t index) {
 
 kj::Promise<Links::Dialled> Links::dial(const rpc::Address& address) {
   std::string text = address.toString();
+  auto limit = int64_t(options.connectTimeout) * kj::NANOSECONDS;
+  auto tooLate = timer.afterDelay(limit).then([address, limit]() { return Dialled(tooSlow(address, limit)); });
   return network.parseAddress(text.c_str())
       .then([](kj::Own<kj::NetworkAddress>&& target) {
         auto connected = target->connect();
         return connected.attach(kj::mv(target));
       })
-      .then([this, address](kj::Own<kj::AsyncIoStream>&& stream) -> kj::Promise<Dialled> {
+      .then([](kj::Own<kj::AsyncIoStream>&& stream) { return Dialled(kj::mv(stream)); })
+      .exclusiveJoin(kj::mv(tooLate))
+      .then([this, address](Dialled&& dialled) -> kj::Promise<Dialled> {
+        if (!dialled.ok()) return kj::mv(dialled);
+        auto stream = std::move(*dialled);
         tuneSocket(*stream, address);
         if (!rpc::speaksTls(options.security, address)) return Dialled(kj::mv(stream));
         return encrypt(kj::mv(stream), address);

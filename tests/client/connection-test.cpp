@@ -101,6 +101,15 @@ TEST_F(ClientTest, ASilentServerIsGivenUpAfterTheTimeout) {
   EXPECT_LT(server.elapsed(), 11 * kj::SECONDS);
 }
 
+TEST_F(ClientTest, ASilentServerIsGivenAsLongAsItMayTakeToAnswer) {
+  server.mute = true;
+  options.answerTimeout = 40'000'000'000;
+  Error error = expectError(run(client().stat("a")), ErrorCode::UNREACHABLE);
+  EXPECT_THAT(error.message, HasSubstr("did not answer within 40 s"));
+  EXPECT_GE(server.elapsed(), 40 * kj::SECONDS);
+  EXPECT_LT(server.elapsed(), 41 * kj::SECONDS);
+}
+
 TEST_F(ClientTest, ASlowAnswerAfterTheLoginIsNotTakenForSilence) {
   server.delay = 4 * kj::SECONDS;
   expectOk(run(client().stat("")));

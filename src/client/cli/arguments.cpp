@@ -62,7 +62,7 @@ void addGlobalFlags(OptionTable& table, GlobalFlags& flags) {
   table.flag("-v,--verbose", flags.verbose, "say more");
   table.flag("--no-progress", flags.noProgress, "show no progress");
   table.flag("--no-color", flags.noColor, "use no colours");
-  table.duration("--timeout", flags.timeout, "give up after this long");
+  table.duration("--timeout", flags.timeout, "give up after this long; so long an answer is waited for (else 10 s)");
 }
 
 std::string sentenceOf(const CLI::ParseError& error, const std::vector<std::string>& options) {

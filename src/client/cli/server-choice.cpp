@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -21,6 +22,7 @@ namespace capstan::cli {
 namespace {
 
 constexpr size_t TOKEN_FILE_LIMIT = 4096;
+constexpr uint64_t LONGEST_WAIT = uint64_t(86'400) * 1'000'000'000;  // nanoseconds; a day
 
 // Asks with a socket of the wrong type: the kernel says so (EPROTOTYPE) if somebody has bound the name, refuses if
 // nobody has any more, and the server is not bothered by a connection that comes to nothing.
@@ -166,6 +168,7 @@ Result<ServerChoice> chooseServer(const ServerWish& wish) {
   auto choice = isInvite ? readInvite(wish.server->substr(1)) : chooseAddress(wish);
   if (!choice.ok()) return choice;
   choice->withheld = wish.warnings;
+  choice->timeout = wish.timeout;
   if (isInvite && !choice->token.empty() && !wish.tokenIsAsked) return choice;
   choice->tokenIsOwn = !wish.tokenFile && !isInvite;
   auto file = choice->tokenIsOwn ? ownTokenFile(choice->address) : wish.tokenFile;
@@ -188,6 +191,8 @@ client::Options clientOptionsOf(const ServerChoice& choice) {
   options.address = choice.address;
   options.moreAddresses = choice.moreAddresses;
   options.security = choice.security;
+  // Whoever says how long a command may take is ready to wait so long for an answer.
+  options.answerTimeout = std::min(choice.timeout, LONGEST_WAIT);
   options.token = choice.token;
   options.tokenIsOwn = choice.tokenIsOwn && !choice.token.empty();
   return options;

@@ -18,6 +18,7 @@ struct ServerChoice {
   rpc::Security security;
   std::string token;                  // 32 bytes, or empty
   bool tokenIsOwn = false;            // nobody has named it: it is not for other users' servers
+  uint64_t timeout = 0;               // as in the wish
   std::vector<std::string> warnings;  // sentences for the user, e.g. about a token file that others can read
   std::vector<std::string> withheld;  // sentences about what was asked for and is not done
 };
