@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -37,9 +38,15 @@ bool somebodyListensAt(const std::string& path) {
   return connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) < 0 && errno == EPROTOTYPE;
 }
 
+// Anybody could make a folder in /tmp before this user's server does, and listen there.
+bool isOfOthers(const std::string& path) {
+  struct stat status;
+  return stat(path.c_str(), &status) == 0 && status.st_uid != geteuid() && status.st_uid != 0;
+}
+
 rpc::Address defaultAddress() {
   rpc::Address address;
-  if (std::string path = defaultSocketPath(); somebodyListensAt(path)) {
+  if (std::string path = defaultSocketPath(); !isOfOthers(path) && somebodyListensAt(path)) {
     address.kind = rpc::Address::Kind::UNIX;
     address.path = path;
     return address;
