@@ -135,6 +135,10 @@ class Examination {
     add(watching ? *watching : lookAtWatching(root));
     add(lookAtClock(serverChanged));
     if (root) append(findings, lookAtRoot(*root));
+    // One that runs could not without.
+    if (root && !process) {
+      if (auto foreign = lookAtOwnerOf(*root, stateFolder)) add(std::move(*foreign));
+    }
     add(lookAtRoomFor(stateFolder));
     print();
     for (const Finding& each : findings) {

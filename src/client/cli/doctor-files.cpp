@@ -1,10 +1,17 @@
 #include <capstan/client/cli/doctor-files.h>
 
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <cstdio>
+
+#include <kj/debug.h>
+#include <kj/io.h>
 
 #include <capstan/base/file.h>
 #include <capstan/base/text.h>
@@ -26,6 +33,29 @@ std::string modeText(mode_t mode) {
 }
 
 std::string shown(const std::string& path) { return escapeForTerminal(path); }
+
+// Whether root, as another user, may write into a folder. Who that one may pass on the way to it does not count: a
+// service may have it elsewhere.
+bool mayWriteAs(uid_t user, gid_t group, const std::string& folder) {
+  kj::AutoCloseFd fd(open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (fd.get() < 0) return true;  // is looked at with the disk
+  gid_t before[NGROUPS_MAX], ownGroup = getegid();
+  int count = getgroups(NGROUPS_MAX, before);
+  const passwd* known = getpwuid(user);
+  bool isMember = known != nullptr && initgroups(known->pw_name, known->pw_gid) == 0;
+  bool may = true;
+  if (count >= 0 && (isMember || setgroups(0, nullptr) == 0)) {
+    if (setegid(isMember ? known->pw_gid : group) == 0) {
+      if (seteuid(user) == 0) {
+        may = faccessat(fd, ".", W_OK | X_OK, AT_EACCESS) == 0 || errno != EACCES;
+        KJ_SYSCALL(seteuid(0));
+      }
+      KJ_SYSCALL(setegid(ownGroup));
+    }
+    KJ_SYSCALL(setgroups(size_t(count), before));
+  }
+  return may;
+}
 
 }  // namespace
 
@@ -97,6 +127,18 @@ Finding lookAtOwnerToken(const std::string& stateFolder) {
   std::string reason =
       text.ok() ? "the owner's token in " + shown(path) + " does not have 64 hex digits" : text.error().message;
   return Finding::problem(CHECK, reason, "remove the file; the next start makes a new token");
+}
+
+std::optional<Finding> lookAtOwnerOf(const std::string& root, const std::string& stateFolder) {
+  struct stat state, served;
+  if (geteuid() != 0 || stat(stateFolder.c_str(), &state) < 0 || state.st_uid == 0) return std::nullopt;
+  if (stat(root.c_str(), &served) < 0 || mayWriteAs(state.st_uid, state.st_gid, root)) return std::nullopt;
+  std::string user = std::to_string(state.st_uid), its = std::to_string(served.st_uid);
+  return Finding::warning("owner",
+                          "the user whom the state folder belongs to (" + user +
+                              ") may not write into the served folder " + shown(root) + ", which is of user " + its +
+                              " (mode " + modeText(served.st_mode) + ")",
+                          "serve it as a user who may: User= in the service's unit, or chown");
 }
 
 }  // namespace capstan::cli

@@ -1,5 +1,5 @@
 // What `capstan doctor` looks at in the state folder: whose it is, who may enter it, and who may read the secrets in
-// it.
+// it; and whether the served folder is for the same user.
 #pragma once
 
 #include <sys/types.h>
@@ -24,5 +24,10 @@ std::optional<Finding> lookAtSecret(const std::string& check, const std::string&
 
 // The owner's token: the file, and whether it holds a token.
 Finding lookAtOwnerToken(const std::string& stateFolder);
+
+// Whether the user of the state folder may write into the folder that is to be served, tried as that user where root
+// asks. Nothing where it is so, or is this user's own affair, which is looked at with the disk. It is a warning at
+// most: a service manager may give the state folder to another user at the next start.
+std::optional<Finding> lookAtOwnerOf(const std::string& root, const std::string& stateFolder);
 
 }  // namespace capstan::cli
