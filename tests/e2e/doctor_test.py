@@ -71,6 +71,52 @@ class Doctor(EndToEnd):
         self.expect(found, "server", "ok")
         self.expect(found, "token", "problem", "--token-file")
 
+    def share(self, server, *terms):
+        self.ok("share", ".", *terms, "-o", "invite", server=server)
+        return self.ok("--json", "shares", server=server).json[-1]["id"]
+
+    def used(self, server, share):
+        return [each["used"] for each in self.ok("--json", "shares", "--all", server=server).json if each["id"] == share]
+
+    def test_an_invite_is_told_with_what_it_gives(self):
+        server = Server(self)
+        share = self.share(server, "--read-write", "--label", "family", "--expires", "30d")
+        found = self.examined("--server", "@invite")
+        self.expect(found, "share", "ok", '"family"', "read-write", "in 30 days")
+        self.assertEqual(self.used(server, share), [1])
+        self.share(server, "--label", "guests", "--expires", "3d")
+        self.expect(self.examined("--server", "@invite"), "share", "warning", '"guests"', "read-only", "in 3 days", "ask")
+        self.assertNotIn("share", self.examined("--server", server.address, "--token-file", server.token_file))
+
+    def test_an_invite_with_few_logins_loses_one_to_the_look_and_is_told_so(self):
+        server = Server(self)
+        share = self.share(server, "--uses", "2")
+        self.expect(self.examined("--server", "@invite"), "share", "ok", "took one of its 2 logins, 1 is left")
+        self.assertEqual(self.used(server, share), [1])
+        self.expect(self.examined("--server", "@invite"), "share", "warning", "the last")
+        found = self.examined("--server", "@invite")
+        self.expect(found, "share", "problem", "was used 2 times", "new one")
+        self.assertEqual(self.used(server, share), [2])
+
+    def test_an_invite_that_has_ended_is_a_problem(self):
+        server = Server(self)
+        share = self.share(server, "--label", "family")
+        self.ok("revoke", share, server=server)
+        found = self.examined("--server", "@invite")
+        self.expect(found, "server", "ok")
+        self.expect(found, "share", "problem", "family", "revoked", "new one")
+
+    def test_a_folder_that_the_user_of_the_service_cannot_write_into_is_found(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root looks for somebody else")
+        os.mkdir(self.local("state"), 0o700)
+        os.mkdir(self.local("files"), 0o755)
+        os.chown(self.local("state"), 61000, 61000)
+        found = self.examined(self.local("files"), "--state", self.local("state"))
+        self.expect(found, "owner", "warning", "61000", self.local("files"))
+        os.chown(self.local("files"), 61000, 61000)
+        self.assertNotIn("owner", self.examined(self.local("files"), "--state", self.local("state")))
+
     def test_what_others_may_read_is_found_with_what_to_type(self):
         os.makedirs(self.state, 0o700)
         os.chmod(self.state, 0o755)

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include <capnp/message.h>
+#include <capstan/base/clock.h>
 #include <capstan/base/text.h>
 #include <capstan/base/tree-watcher.h>
 #include <capstan/base/user-dirs.h>
@@ -18,6 +19,7 @@
 #include <capstan/client/cli/doctor-files.h>
 #include <capstan/client/cli/doctor-limits.h>
 #include <capstan/client/cli/doctor-service.h>
+#include <capstan/client/cli/doctor-share.h>
 #include <capstan/client/cli/json.h>
 #include <capstan/client/cli/runtime.h>
 #include <capstan/program-version.h>
@@ -25,6 +27,8 @@
 namespace capstan::cli {
 
 namespace {
+
+constexpr const char* OWNER = "owner";  // the id of the owner's grant
 
 struct DoctorOptions {
   std::optional<std::string> state, certificate, key;
@@ -92,17 +96,28 @@ class Examination {
     using Message = std::shared_ptr<capnp::MallocMessageBuilder>;
     return context.client().status().then([this](Result<Message> status) -> kj::Promise<int> {
       if (!status.ok()) {
-        bool hasEnded = status.error().code == ErrorCode::REVOKED || status.error().code == ErrorCode::EXPIRED;
-        add(Finding::problem("token", "the server does not let this user in: " + status.error().message,
-                             hasEnded ? "ask whoever gave you the invite for a new one"
-                                      : "name the file of a token that it knows with --token-file"));
+        add(refused(status.error()));
         return conclude();
       }
       learn((*status)->getRoot<schema::Status>().asReader());
       return context.client().stat("").then([this](Result<Entry> top) {
         if (top.ok()) serverChanged = top->mtime / 1'000'000'000;
-        return conclude();
+        return askForShare();
       });
+    });
+  }
+
+  static Finding refused(const Error& error) {
+    if (error.code == ErrorCode::REVOKED || error.code == ErrorCode::EXPIRED) return judgeEndedShare(error);
+    return Finding::problem("token", "the server does not let this user in: " + error.message,
+                            "name the file of a token that it knows with --token-file");
+  }
+
+  // On the same login: that one may be all that a share has.
+  kj::Promise<int> askForShare() {
+    return context.client().currentShare().then([this](Result<client::Share> share) {
+      if (share.ok() && share->id != OWNER) add(judgeShare(*share, wallClock()));
+      return conclude();
     });
   }
 
@@ -261,6 +276,7 @@ Command doctorCommand() {
           "look for what is wrong with a server and its surroundings, and say what to do",
           {{"capstan doctor", "exit status 1 if something has to be done"},
            {"capstan doctor ~/shared", "before it is served"},
+           {"capstan --server @family.invite doctor", "also what the invite gives, and for how long; this is a login"},
            {"capstan --json doctor | jq '.[] | select(.state != \"ok\")'", ""}},
           "capstan status tells what the server is doing",
           Command::Needs::OWN_LOOP,

@@ -11,6 +11,7 @@
 #include <capstan/client/cli/doctor-files.h>
 #include <capstan/client/cli/doctor-limits.h>
 #include <capstan/client/cli/doctor-service.h>
+#include <capstan/client/cli/doctor-share.h>
 
 #include "../../storage/temp-folder.h"
 
@@ -276,6 +277,101 @@ TEST(DoctorService, WarnsOfAUsersServiceThatEndsWithTheSession) {
   Finding ends = judgeUnit({"capstan.service", true}, false, "me");
   expectState(ends, State::WARNING);
   EXPECT_THAT(ends.advice, HasSubstr("enable-linger me"));
+}
+
+TEST(DoctorFiles, FindsAFolderThatTheUserOfTheStateMayNotWriteInto) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root serves as somebody else";
+  TempFolder state, served;
+  constexpr uid_t SERVICE = 61'000, OTHER = 61'001;
+  auto found = [&]() { return lookAtOwnerOf(served.path(), state.path()); };
+  KJ_SYSCALL(chmod(served.path().c_str(), 0755));
+  EXPECT_FALSE(found().has_value()) << "root serves it";
+  KJ_SYSCALL(chown(state.path().c_str(), SERVICE, SERVICE));
+  ASSERT_TRUE(found().has_value());
+  expectState(*found(), State::WARNING);
+  EXPECT_THAT(found()->message, HasSubstr("61000"));
+  KJ_SYSCALL(chown(served.path().c_str(), OTHER, SERVICE));
+  EXPECT_TRUE(found().has_value());
+  KJ_SYSCALL(chmod(served.path().c_str(), 0775));
+  EXPECT_FALSE(found().has_value()) << "by its group";
+  KJ_SYSCALL(chown(served.path().c_str(), SERVICE, 0));
+  KJ_SYSCALL(chmod(served.path().c_str(), 0700));
+  EXPECT_FALSE(found().has_value());
+  EXPECT_FALSE(lookAtOwnerOf("/no/such/folder", state.path()).has_value());
+  EXPECT_EQ(geteuid(), 0u);
+}
+
+TEST(DoctorFiles, DoesNotMindWhatLeadsToTheServedFolder) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root serves as somebody else";
+  TempFolder state;
+  constexpr uid_t SERVICE = 61'000;
+  // As systemd has it: /var/lib/private is root's alone.
+  TempFolder hidden;
+  std::string served = hidden.path() + "/files";
+  KJ_SYSCALL(mkdir(served.c_str(), 0700));
+  KJ_SYSCALL(chmod(hidden.path().c_str(), 0700));
+  for (auto& each : {state.path(), served}) KJ_SYSCALL(chown(each.c_str(), SERVICE, SERVICE));
+  EXPECT_FALSE(lookAtOwnerOf(served, state.path()).has_value());
+}
+
+client::Share shareWith(int64_t expires, uint64_t uses = 0, uint64_t used = 1) {
+  client::Share share;
+  share.id = "k3vq";
+  share.label = "family";
+  share.compute = true;
+  share.expires = expires;
+  share.uses = uses;
+  share.used = used;
+  share.state = client::ShareState::LIVE;
+  return share;
+}
+
+TEST(DoctorShare, TellsWhatTheShareIs) {
+  constexpr int64_t SECOND = 1'000'000'000;
+  Finding endless = judgeShare(shareWith(0), NOW * SECOND);
+  expectState(endless, State::OK);
+  EXPECT_THAT(endless.message, HasSubstr("\"family\" is read-only, no end"));
+  client::Share other = shareWith(0);
+  other.label = "a\nb";
+  other.write = true;
+  other.compute = false;
+  EXPECT_THAT(judgeShare(other, NOW * SECOND).message, HasSubstr("\"a\\nb\" is read-write, no compute"));
+  other.label.clear();
+  EXPECT_THAT(judgeShare(other, NOW * SECOND).message, HasSubstr("k3vq"));
+}
+
+TEST(DoctorShare, WarnsWhereItsEndIsNear) {
+  constexpr int64_t SECOND = 1'000'000'000;
+  struct {
+    int64_t seconds;
+    State state;
+    const char* in;
+  } cases[] = {{8 * DAY, State::OK, "in 8 days"},          {7 * DAY, State::OK, "in 7 days"},
+               {7 * DAY - 1, State::WARNING, "in 7 days"}, {DAY, State::WARNING, "in 1 day"},
+               {60, State::WARNING, "in less than a day"}, {-60, State::WARNING, "in less than a day"}};
+  for (auto& each : cases) {
+    Finding found = judgeShare(shareWith((NOW + each.seconds) * SECOND), NOW * SECOND);
+    expectState(found, each.state);
+    EXPECT_THAT(found.message, HasSubstr(each.in));
+  }
+}
+
+TEST(DoctorShare, SaysThatTheLookWasALoginWhereTheyAreCounted) {
+  Finding left = judgeShare(shareWith(0, 3, 1), NOW);
+  expectState(left, State::OK);
+  EXPECT_THAT(left.message, HasSubstr("this look took one of its 3 logins, 2 are left"));
+  EXPECT_THAT(judgeShare(shareWith(0, 3, 2), NOW).message, HasSubstr("1 is left"));
+  Finding last = judgeShare(shareWith(0, 1, 1), NOW);
+  expectState(last, State::WARNING);
+  EXPECT_THAT(last.message, HasSubstr("one of its 1 login, the last"));
+  EXPECT_THAT(judgeShare(shareWith(0), NOW).message, testing::Not(HasSubstr("this look")));
+}
+
+TEST(DoctorShare, SaysWhatToDoWhenItHasEnded) {
+  Finding ended = judgeEndedShare({ErrorCode::REVOKED, "the share \"family\" was revoked; ask for another", {}});
+  expectState(ended, State::PROBLEM);
+  EXPECT_EQ(ended.message, "the share \"family\" was revoked");
+  EXPECT_THAT(ended.advice, HasSubstr("new one"));
 }
 
 }  // namespace
