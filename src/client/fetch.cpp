@@ -12,6 +12,30 @@ using StatResponse = capnp::Response<schema::File::StatResults>;
 using ReadResponse = capnp::Response<schema::File::ReadResults>;
 using StreamResponse = capnp::Response<schema::File::StreamResults>;
 
+// Takes no more than there is to be: whatever a server sends, a small file does not fill the disk.
+class Bounded final : public ByteConsumer {
+ public:
+  Bounded(ByteConsumer& target, uint64_t most, Error beyond) : target(target), left(most), beyond(std::move(beyond)) {}
+
+  kj::Promise<Status> write(std::string_view bytes) override {
+    return take(bytes.size()) ? target.write(bytes) : kj::Promise<Status>(Status(beyond));
+  }
+  kj::Promise<Status> skip(uint64_t zeros) override {
+    return take(zeros) ? target.skip(zeros) : kj::Promise<Status>(Status(beyond));
+  }
+
+ private:
+  ByteConsumer& target;
+  uint64_t left;
+  const Error beyond;
+
+  bool take(uint64_t count) {
+    if (count > left) return false;
+    left -= count;
+    return true;
+  }
+};
+
 class Fetch {
  public:
   Fetch(Links& links, std::string path, FetchRange range, FetchTarget& target, kj::Function<void(uint64_t)> advanced)
@@ -100,6 +124,7 @@ kj::Promise<Result<Entry>> Fetch::onFirst(schema::File::Client file, uint64_t re
   // Whatever the server sends, no more than was asked for.
   data = data.substr(0, std::min(FIRST_READ, limit - readFrom));
   uint64_t end = readFrom + data.size();
+  if (!data.empty() && end > size) return Result<Entry>(changed());
   if (position >= end || data.empty()) return afterFirst(kj::mv(file));
   data.remove_prefix(position - readFrom);
   return target.write(data)
@@ -118,11 +143,13 @@ kj::Promise<Result<Entry>> Fetch::afterFirst(schema::File::Client file) {
 }
 
 kj::Promise<Result<Entry>> Fetch::stream(schema::File::Client file) {
-  auto link = kj::refcounted<SinkLink>(target, [this](uint64_t count) { took(count); });
+  uint64_t most = std::min(limit, KJ_ASSERT_NONNULL(known).size) - position;
+  auto bounded = kj::heap<Bounded>(target, most, changed());
+  auto link = kj::refcounted<SinkLink>(*bounded, [this](uint64_t count) { took(count); });
   auto request = file.streamRequest();
   request.setSink(link->newSink());
   request.setOffset(position);
-  request.setCount(limit == UINT64_MAX ? UINT64_MAX : limit - position);
+  request.setCount(most);
   auto streaming = request.send().then([this, start = position](StreamResponse&& response) -> Result<Entry> {
     KJ_IF_MAYBE (error, rpc::errorIn(response.getOutcome())) {
       return kj::mv(*error);
@@ -135,7 +162,7 @@ kj::Promise<Result<Entry>> Fetch::stream(schema::File::Client file) {
   });
   auto failing = link->consumerFailed().then([](Error&& error) { return Result<Entry>(kj::mv(error)); });
   auto detach = kj::defer([link = kj::mv(link)]() mutable { link->detach(); });
-  return streaming.exclusiveJoin(kj::mv(failing)).attach(kj::mv(file), kj::mv(detach));
+  return streaming.exclusiveJoin(kj::mv(failing)).attach(kj::mv(file), kj::mv(detach), kj::mv(bounded));
 }
 
 }  // namespace

@@ -8,6 +8,10 @@ namespace capstan::client {
 
 namespace {
 
+// More than a sync that never rests makes in the days for which they are kept; a server that goes on for ever must not
+// fill the memory.
+constexpr size_t MAX_RUNS = 1'000'000;
+
 std::string textOf(capnp::Data::Reader data) { return std::string(rpc::asView(data)); }
 
 Run read(schema::Run::Reader from) {
@@ -57,6 +61,14 @@ kj::Promise<Result<std::vector<Run>>> gatherRuns(Links& links, std::vector<Run> 
       .then([&links,
              gathered = std::move(gathered)](Result<RunPage> page) mutable -> kj::Promise<Result<std::vector<Run>>> {
         if (!page.ok()) return Result<std::vector<Run>>(page.error());
+        // A run is asked for by the one before it: without an id of its own the list begins anew.
+        if (!page->runs.empty() && !gathered.empty() && page->runs.front().id == gathered.front().id) {
+          return Result<std::vector<Run>>(Error{ErrorCode::IO, "the server does not go on with the list of runs", {}});
+        }
+        if (gathered.size() + page->runs.size() > MAX_RUNS) {
+          std::string sentence = "the server lists more than " + std::to_string(MAX_RUNS) + " runs";
+          return Result<std::vector<Run>>(Error{ErrorCode::CORRUPT, std::move(sentence), {}});
+        }
         for (auto& run : page->runs) gathered.push_back(std::move(run));
         if (page->atEnd) return Result<std::vector<Run>>(std::move(gathered));
         return gatherRuns(links, std::move(gathered));
