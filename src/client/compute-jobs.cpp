@@ -4,6 +4,7 @@
 #include <capstan/client/compute-calls.h>
 #include <capstan/client/compute-input.h>
 #include <capstan/client/compute-wire.h>
+#include <capstan/client/server-id.h>
 #include <capstan/rpc/entry-wire.h>
 
 namespace capstan::client {
@@ -46,7 +47,9 @@ class Submission {
       KJ_IF_MAYBE (error, rpc::errorIn(response.getOutcome())) {
         return kj::mv(*error);
       }
-      return std::string(response.getId().cStr(), response.getId().size());
+      std::string id(response.getId().cStr(), response.getId().size());
+      if (!isServerId(id)) return noServerId("job");
+      return id;
     });
   }
 
@@ -85,7 +88,9 @@ Result<JobStatus> statusIn(Response&& response) {
   KJ_IF_MAYBE (error, rpc::errorIn(response.getOutcome())) {
     return kj::mv(*error);
   }
-  return readJobStatus(response.getStatus());
+  JobStatus status = readJobStatus(response.getStatus());
+  if (!isServerId(status.id)) return noServerId("job");
+  return status;
 }
 
 // Between a watch, which may end at any time, and the listener, which the peer may hold for longer.
@@ -98,7 +103,8 @@ class Listener final : public schema::JobListener::Server {
   explicit Listener(kj::Own<Watch> watch) : watch(kj::mv(watch)) {}
 
   kj::Promise<void> report(ReportContext context) override {
-    if (watch->onReport) watch->onReport(readJobStatus(context.getParams().getStatus()));
+    JobStatus status = readJobStatus(context.getParams().getStatus());
+    if (watch->onReport && isServerId(status.id)) watch->onReport(status);
     return kj::READY_NOW;
   }
 
@@ -121,7 +127,10 @@ kj::Promise<Result<JobPage>> listPage(Links& links, std::string cursor) {
         return kj::mv(*error);
       }
       JobPage page;
-      for (auto job : response.getJobs()) page.jobs.push_back(readJobStatus(job));
+      for (auto job : response.getJobs()) {
+        page.jobs.push_back(readJobStatus(job));
+        if (!isServerId(page.jobs.back().id)) return noServerId("job");
+      }
       page.cursor = rpc::asView(response.getCursor());
       page.atEnd = response.getAtEnd();
       if (!page.atEnd && page.cursor == cursor)

@@ -2,19 +2,24 @@
 #include <algorithm>
 
 #include <capstan/client/client-impl.h>
+#include <capstan/client/server-id.h>
 #include <capstan/rpc/entry-wire.h>
 
 namespace capstan::client {
 
 namespace {
 
+// More than anybody hands out; a server that goes on for ever must not fill the memory.
+constexpr size_t MAX_SHARES = 100'000;
+
 std::string textOf(capnp::Data::Reader data) { return std::string(rpc::asView(data)); }
 std::string textOf(capnp::Text::Reader text) { return std::string(text.begin(), text.size()); }
 
-Share shareFrom(schema::Share::Reader from) {
+Result<Share> shareFrom(schema::Share::Reader from) {
   Share share;
   share.id = textOf(from.getId());
   share.parent = textOf(from.getParent());
+  if (!isServerId(share.id) || (!share.parent.empty() && !isServerId(share.parent))) return noServerId("share");
   share.label = textOf(from.getLabel());
   share.path = textOf(from.getPath());
   share.write = from.getRights().getWrite();
@@ -51,10 +56,14 @@ kj::Promise<Result<SharePage>> sharesAfter(Links& links, std::string cursor) {
         return kj::mv(*error);
       }
       SharePage page;
-      for (auto share : response.getShares()) page.shares.push_back(shareFrom(share));
+      for (auto from : response.getShares()) {
+        auto share = shareFrom(from);
+        if (!share.ok()) return std::move(share).error();
+        page.shares.push_back(std::move(*share));
+      }
       page.cursor = textOf(response.getCursor());
       page.atEnd = response.getAtEnd();
-      if (!page.atEnd && page.cursor == cursor) {
+      if (!page.atEnd && (page.cursor == cursor || page.shares.empty())) {
         return Error{ErrorCode::IO, "the server does not go on with the list of shares", {}};
       }
       return page;
@@ -67,6 +76,10 @@ kj::Promise<Result<std::vector<Share>>> gather(Links& links, std::vector<Share> 
       .then([&links, gathered = std::move(gathered)](
                 Result<SharePage> page) mutable -> kj::Promise<Result<std::vector<Share>>> {
         if (!page.ok()) return Result<std::vector<Share>>(page.error());
+        if (gathered.size() + page->shares.size() > MAX_SHARES) {
+          std::string sentence = "the server lists more than " + std::to_string(MAX_SHARES) + " shares";
+          return Result<std::vector<Share>>(Error{ErrorCode::CORRUPT, std::move(sentence), {}});
+        }
         for (auto& share : page->shares) gathered.push_back(std::move(share));
         if (page->atEnd) return Result<std::vector<Share>>(std::move(gathered));
         return gather(links, std::move(gathered), std::move(page->cursor));
@@ -90,7 +103,9 @@ kj::Promise<Result<NewShare>> Client::share(ShareTerms terms) {
       KJ_IF_MAYBE (error, rpc::errorIn(response.getOutcome())) {
         return kj::mv(*error);
       }
-      return NewShare{shareFrom(response.getShare()), textOf(response.getToken())};
+      auto share = shareFrom(response.getShare());
+      if (!share.ok()) return std::move(share).error();
+      return NewShare{std::move(*share), textOf(response.getToken())};
     });
   });
 }

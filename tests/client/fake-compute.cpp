@@ -309,7 +309,7 @@ class FakeCompute final : public schema::Compute::Server {
     job->whenEnded = paf.promise.fork();
     job->key = key;
     job->result = std::move(result);
-    job->status.id = "job-" + std::to_string(tree.computing.jobs.size() + 1);
+    job->status.id = tree.computing.idPrefix + std::to_string(tree.computing.jobs.size() + 1);
     job->status.state = JobState::RUNNING;
     job->status.kind = task.isAdd() ? JobKind::ADD : task.isSort() ? JobKind::SORT : JobKind::SUM;
     job->status.label = task.getLabel();

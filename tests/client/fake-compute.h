@@ -28,6 +28,7 @@ struct FakeComputing {
   uint64_t readLimit = 1 << 20;  // bytes that Value.read() answers at most
   uint32_t pageSize = 2;         // jobs that list() answers at once
   kj::Maybe<kj::ForkedPromise<void>> valuesHeldUntil;
+  std::string idPrefix = "job-";
   bool holdJobs = false;       // they run until end() is called
   uint64_t bytesToClient = 0;  // by read() and stream()
   std::vector<std::shared_ptr<FakeJob>> jobs;

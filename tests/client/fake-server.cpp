@@ -382,7 +382,11 @@ class FakeSession final : public schema::Session::Server {
  public:
   explicit FakeSession(FakeTree& tree) : tree(tree) {}
   kj::Promise<void> fileStore(FileStoreContext context) override {
-    context.getResults().setFileStore(kj::heap<FakeFileStore>(tree));
+    context.getResults().setFileStore(tree.fileStore ? tree.fileStore() : kj::heap<FakeFileStore>(tree));
+    return kj::READY_NOW;
+  }
+  kj::Promise<void> grants(GrantsContext context) override {
+    context.getResults().setGrants(tree.grants());
     return kj::READY_NOW;
   }
   kj::Promise<void> compute(ComputeContext context) override {

@@ -50,6 +50,10 @@ struct FakeTree {
   std::map<std::string, unsigned> calls;  // by method
   uint64_t bytesWritten = 0, bytesSkipped = 0, bytesStreamed = 0;
 
+  // Asked in place of the tree's own, where they are set.
+  std::function<schema::Grants::Client()> grants;
+  std::function<schema::FileStore::Client()> fileStore;
+
   FakeComputing computing;
   uint64_t lastWaitTimeout = 0;  // that a Job.wait() had
 

@@ -242,7 +242,7 @@ class Demo {
       failed = output.fail(id.error());
       return;
     }
-    output.line(*id);
+    output.line(escapeForTerminal(*id));
     type("job wait " + *id);
     type("job status " + *id);
     type("job result " + *id);

@@ -85,7 +85,8 @@ struct ShareOptions {
 struct Sharing {
   client::NewShare made;
   rpc::Invite invite;
-  std::string file;  // "-": standard output
+  std::string file;          // "-": standard output
+  bool fileIsNamed = false;  // else it is named after the share
   bool addressesGiven = false;
   bool replaced = false;     // there was a file
   std::optional<Unit> unit;  // that the server is, if it runs on this machine
@@ -108,7 +109,7 @@ Status writeInvite(Context& context, const Sharing& sharing) {
     context.output.raw(*text);
     return okStatus();
   }
-  return writeFileAtomically(sharing.file, *text, 0600);
+  return sharing.fileIsNamed ? writeFileAtomically(sharing.file, *text, 0600) : writeNewInvite(sharing.file, *text);
 }
 
 // With the invite on standard output there is no room for the id.
@@ -121,7 +122,7 @@ void tellShared(Context& context, const Sharing& sharing) {
     writeShare(json, share);
     output.line(json.field("invite", sharing.file).endObject().text());
   } else if (sharing.file != "-") {
-    output.line(share.id);
+    output.line(escapeForTerminal(share.id));
   }
   if (sharing.file != "-") {
     output.note("the invite is in " + escapeForTerminal(sharing.file) +
@@ -198,6 +199,7 @@ kj::Promise<int> share(Context& context, std::shared_ptr<ShareOptions> options) 
       .then([&context, sharing, options](Result<client::NewShare> made) -> kj::Promise<int> {
         if (!made.ok()) return context.output.fail(made.error());
         sharing->made = std::move(*made);
+        sharing->fileIsNamed = options->output.has_value();
         sharing->file = options->output.value_or(sharing->made.share.id + ".invite");
         sharing->invite.token = sharing->made.token;
         sharing->invite.label = sharing->made.share.label;
@@ -222,7 +224,8 @@ AnyAction defineShare(OptionTable& table) {
       "how much the folder may hold, each file at least 4 KiB, and its trash as much again (default: what the disk "
       "holds)");
   table.text("--label", options->label, "TEXT", "what it is for; the receiver hears it when the share has ended");
-  table.text("--output,-o", options->output, "INVITE", "where the invite is written; - is stdout (default: ID.invite)");
+  table.text("--output,-o", options->output, "INVITE",
+             "where the invite is written; - is stdout (default: ID.invite, if there is no such file)");
   table.texts("--address", options->addresses, "ADDR",
               "by which the receiver reaches the server (default: what it listens on); may be repeated");
   return [options](Context& context) { return share(context, options); };
@@ -250,13 +253,13 @@ std::string expiresColumn(const Share& share) {
 class ShareTable {
  public:
   void add(const Share& share) {
-    size_t depth = depths.contains(share.parent) ? depths[share.parent] + 1 : 0;
+    size_t depth = depths.contains(share.parent) ? std::min(depths[share.parent] + 1, DEEPEST_SHOWN) : 0;
     depths[share.id] = depth;
     std::string rights(rightsOf(share));
     if (!share.compute) rights += ", no compute";
-    rows.push_back({std::string(2 * depth, ' ') + share.id, share.path.empty() ? "." : escapeForTerminal(share.path),
-                    rights, expiresColumn(share), usesColumn(share),
-                    share.lastUsed == 0 ? "never used" : "used " + localTime(share.lastUsed),
+    rows.push_back({std::string(2 * depth, ' ') + escapeForTerminal(share.id),
+                    share.path.empty() ? "." : escapeForTerminal(share.path), rights, expiresColumn(share),
+                    usesColumn(share), share.lastUsed == 0 ? "never used" : "used " + localTime(share.lastUsed),
                     escapeForTerminal(share.label)});
   }
 
@@ -276,6 +279,7 @@ class ShareTable {
   }
 
  private:
+  static constexpr size_t DEEPEST_SHOWN = 16;
   std::map<std::string, size_t> depths;
   std::vector<std::vector<std::string>> rows;
 };

@@ -187,7 +187,7 @@ kj::Promise<int> startJob(Context& context, client::Computation computation, con
       json.beginObject().field("id", std::string_view(*id)).endObject();
       context.output.line(json.text());
     } else {
-      context.output.line(*id);
+      context.output.line(escapeForTerminal(*id));
     }
     return DONE;
   });

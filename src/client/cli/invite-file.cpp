@@ -1,13 +1,19 @@
 #include <capstan/client/cli/invite-file.h>
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include <kj/common.h>
+#include <kj/io.h>
+
+#include <capstan/base/file.h>
 
 namespace capstan::cli {
 
@@ -88,6 +94,19 @@ std::vector<Address> inviteAddresses(const std::vector<std::string>& listeners, 
 
 bool reachableFromElsewhere(const std::vector<Address>& addresses) {
   return std::any_of(addresses.begin(), addresses.end(), [](auto& address) { return rankOf(address) == 0; });
+}
+
+Status writeNewInvite(const std::string& file, std::string_view text) {
+  constexpr int FLAGS = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+  kj::AutoCloseFd fd(open(file.c_str(), FLAGS, 0600));
+  if (fd.get() < 0 && errno == EEXIST) {
+    return errorAt(ErrorCode::EXISTS, file, "", " is there already; name a file for the invite with -o");
+  }
+  if (fd.get() < 0) return errorFromErrno(errno, "cannot write", file);
+  if (writeAt(fd, text.data(), text.size(), 0) && fsync(fd) == 0) return okStatus();
+  Error error = errorFromErrno(errno, "cannot write", file);
+  unlink(file.c_str());
+  return error;
 }
 
 }  // namespace capstan::cli

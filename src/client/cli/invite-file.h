@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <capstan/base/error.h>
@@ -26,5 +27,9 @@ std::vector<rpc::Address> inviteAddresses(const std::vector<std::string>& listen
 
 // Whether somebody on another machine could use one of them.
 bool reachableFromElsewhere(const std::vector<rpc::Address>& addresses);
+
+// Writes an invite to a file that nobody has named, so it takes nothing's place: `exists` where there is something, a
+// symlink too. Mode 0600.
+Status writeNewInvite(const std::string& file, std::string_view text);
 
 }  // namespace capstan::cli
