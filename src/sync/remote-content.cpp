@@ -9,6 +9,7 @@ namespace {
 
 constexpr uint64_t READ_BYTES = 1 << 20;  // of one File.read(), at most
 constexpr size_t DIGESTS_AT_ONCE = 64;
+constexpr size_t DIGEST_BYTES = 16;  // of a chunk
 
 using StatResponse = capnp::Response<schema::File::StatResults>;
 using ReadResponse = capnp::Response<schema::File::ReadResults>;
@@ -27,6 +28,15 @@ Result<Node> expectedNode(StatResponse& response, std::string_view path, const N
   return node;
 }
 
+Error wrongChunks(std::string_view path) {
+  return errorAt(ErrorCode::CORRUPT, path, "the chunks that the server tells of ", " are none of such a file");
+}
+
+bool isChunk(schema::Chunk::Reader from, bool isLast) {
+  return from.getLength() <= MAX_CHUNK_BYTES && from.getLength() >= (isLast ? 1 : MIN_CHUNK_BYTES) &&
+         from.getDigest().size() == DIGEST_BYTES;
+}
+
 Chunk readChunk(schema::Chunk::Reader from) {
   auto half = [](capnp::Data::Reader digest, size_t offset) {
     uint64_t value = 0;
@@ -34,7 +44,6 @@ Chunk readChunk(schema::Chunk::Reader from) {
     return value;
   };
   auto digest = from.getDigest();
-  if (digest.size() != 16) return {from.getLength(), 0, 0};
   return {from.getLength(), half(digest, 0), half(digest, 8)};
 }
 
@@ -159,11 +168,13 @@ kj::Promise<Status> RemoteContent::takeChunks(uint64_t offset) {
         if (rpc::asView(response.getEntry().getVersion()) != opened.stamp) return Status(changed(path));
         uint64_t end = offset;
         for (auto chunk : response.getChunks()) {
+          // What they cover is bounded by the file's size, so their number is, too.
+          end += chunk.getLength();
+          if (end > opened.size || !isChunk(chunk, end == opened.size)) return Status(wrongChunks(path));
           known.chunks.push_back(readChunk(chunk));
-          end += known.chunks.back().length;
         }
         if (response.getAtEnd()) return end == opened.size ? okStatus() : Status(changed(path));
-        if (end == offset || end > opened.size) return Status(changed(path));
+        if (end == offset) return Status(changed(path));
         return takeChunks(end);
       });
 }
