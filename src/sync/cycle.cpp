@@ -229,12 +229,11 @@ PlanOptions Cycle::Impl::planOptions() {
 // it could not see it.
 bool Cycle::Impl::isUnexplained(std::string_view path) const {
   if (pass == nullptr ? state.get("last-run").empty() : pass->firstRun || pass->otherRules) return true;
-  while (!path.empty()) {
-    path = parentOf(path);
+  for (;; path = parentOf(path)) {
     for (auto& folders : unreadable)
       if (folders.find(path) != folders.end()) return true;
+    if (path.empty()) return false;
   }
-  return false;
 }
 
 void Cycle::Impl::makeThePlan() {

@@ -103,8 +103,8 @@ Decision decideTwoWay(const Item& item, const PlanOptions& options) {
 // What nobody could look into stays, on both sides. It counts for no deletion that could be accepted.
 void keepUnread(Item& item, const std::string& path, const PlanOptions& options) {
   Decision& decision = item.decision;
-  bool isRemoved =
-      decision.kind == Kind::REMOVE || (decision.kind == Kind::REPLACE && isFolder(item.on(decision.side)));
+  bool isRemoved = decision.kind == Kind::REMOVE || (decision.kind == Kind::WITHHOLD && decision.isDeletion) ||
+                   (decision.kind == Kind::REPLACE && isFolder(item.on(decision.side)));
   if (isRemoved && options.isUnread && options.isUnread(path)) {
     decision = {Kind::WITHHOLD, decision.side, UNREAD, false};
   }

@@ -254,6 +254,18 @@ TEST_F(PlanMoves, AFolderOfWhichNobodyKnowsWhatIsInItStaysWithThoseAboveIt) {
   }
 }
 
+TEST_F(PlanMoves, AFolderOfWhichNobodyKnowsWhatIsInItIsNoDeletionThatCouldBeAccepted) {
+  world.makeFolder(Side::REMOTE, "closed");
+  options.isUnread = [](std::string_view path) { return path == "closed"; };
+  options.isUnexplained = [](std::string_view) { return true; };
+  for (bool accepted : {false, true}) {
+    options.acceptUnexplained = accepted;
+    EXPECT_THAT(plan().operations, IsEmpty());
+    ASSERT_EQ(plan().withheld.size(), 1u);
+    EXPECT_FALSE(plan().withheld[0].isDeletion);
+  }
+}
+
 TEST_F(PlanMoves, AFileDoesNotTakeThePlaceOfAFolderOfWhichNobodyKnowsWhatIsInIt) {
   options.isUnread = [](std::string_view path) { return path == "closed" || path == "a/closed"; };
   for (const char* name : {"closed", "a", "a/closed"}) folder(name);
