@@ -9,12 +9,7 @@ namespace {
 
 int64_t earliest(int64_t a, int64_t b) { return a == 0 ? b : b == 0 ? a : std::min(a, b); }
 
-std::string nameOf(const Grant& grant) {
-  if (grant.terms.label.empty()) return "the share " + grant.id;
-  return "the share \"" + escapeForTerminal(grant.terms.label) + "\"";
-}
-
-// The one whose own time is over: the holder knows it, or knows at least that it is not the one that was given.
+// The one whose own time is over.
 const Grant& overOf(const Grant& grant) {
   const Grant* each = &grant;
   while (each->terms.expires != grant.expires && each->parent != nullptr) each = each->parent.get();
@@ -50,13 +45,21 @@ std::optional<Error> Grant::ended() const {
 
 std::optional<Error> Grant::endedAt(int64_t time) const {
   if (isRevoked()) {
-    return Error{ErrorCode::REVOKED, nameOf(*this) + " was revoked; ask whoever gave it to you for a new one", {}};
+    return Error{
+        ErrorCode::REVOKED, nameFor(*this, *this) + " was revoked; ask whoever gave it to you for a new one", {}};
   }
   if (expires != 0 && time >= expires) {
-    return Error{
-        ErrorCode::EXPIRED, nameOf(overOf(*this)) + " has expired; ask whoever gave it to you for a new one", {}};
+    return Error{ErrorCode::EXPIRED,
+                 nameFor(*this, overOf(*this)) + " has expired; ask whoever gave it to you for a new one",
+                 {}};
   }
   return std::nullopt;
+}
+
+std::string nameFor(const Grant& held, const Grant& grant) {
+  if (held.id != grant.id) return ANCESTOR;
+  if (grant.terms.label.empty()) return "the share " + grant.id;
+  return "the share \"" + escapeForTerminal(grant.terms.label) + "\"";
 }
 
 }  // namespace capstan::server

@@ -56,4 +56,9 @@ class Grant {
   std::atomic<bool> revoked{false};
 };
 
+// For whoever holds a share made from it: its label was given to others.
+inline constexpr const char* ANCESTOR = "a share that it was made from";
+// How the holder of `held` is told of `grant`, which is that or what it was made from.
+std::string nameFor(const Grant& held, const Grant& grant);
+
 }  // namespace capstan::server

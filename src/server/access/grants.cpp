@@ -27,10 +27,10 @@ std::string newId() {
   return id;
 }
 
-Error usedUpError(const Grant& grant) {
-  std::string name = grant.terms.label.empty() ? grant.id : "\"" + escapeForTerminal(grant.terms.label) + "\"";
+// To the holder of `held`.
+Error usedUpError(const Grant& grant, const Grant& held) {
   return {ErrorCode::EXPIRED,
-          "the share " + name + " was used " + std::to_string(grant.terms.uses) +
+          nameFor(held, grant) + " was used " + std::to_string(grant.terms.uses) +
               " times, as often as it may be; ask whoever gave it to you for a new one",
           {}};
 }
@@ -72,7 +72,7 @@ class GrantsImpl final : public Grants {
     if (auto ended = grant.ended()) return ended;
     std::lock_guard lock(memory);
     const Grant* usedUp = shares.usedUpOf(grant);
-    return usedUp == nullptr ? std::nullopt : std::optional(usedUpError(*usedUp));
+    return usedUp == nullptr ? std::nullopt : std::optional(usedUpError(*usedUp, grant));
   }
 
   Status use(const Grant& grant) override {
@@ -240,7 +240,7 @@ class GrantsImpl final : public Grants {
       if (each->terms.uses == 0) continue;
       auto file = folder->read(each->id);
       if (!file.ok()) return file.error();
-      if (file->used >= each->terms.uses) return usedUpError(*each);
+      if (file->used >= each->terms.uses) return usedUpError(*each, grant);
       ++file->used;
       file->lastUsed = wallClock();
       counted.emplace_back(each->id, std::move(*file));

@@ -3,10 +3,13 @@
 #include <algorithm>
 
 #include <capstan/base/text.h>
+#include <capstan/server/access/grant.h>
 
 namespace capstan::server {
 
 namespace {
+
+constexpr size_t OWN_PLACE = 1;  // of the grant's own meter among Meters, behind the connection's
 
 struct Words {
   const char* name;  // as --limit has it
@@ -33,14 +36,16 @@ const Words& wordsFor(Resource resource) {
   return WORDS[size_t(resource)];
 }
 
-// Counts at each, or at none: then the one that refused.
-Meter* addToAll(const std::vector<std::shared_ptr<Meter>>& meters, Resource resource, uint64_t amount) {
+// Counts at each, or at none: then why. What a share was made from is not named to whoever has that share: its label
+// was given to others.
+std::optional<Error> addToAll(const std::vector<std::shared_ptr<Meter>>& meters, Resource resource, uint64_t amount) {
   for (size_t i = 0; i < meters.size(); ++i) {
     if (meters[i]->add(resource, amount)) continue;
     for (size_t before = 0; before < i; ++before) meters[before]->remove(resource, amount);
-    return meters[i].get();
+    bool isAncestor = i > OWN_PLACE && meters[i]->kind == meters[OWN_PLACE]->kind;
+    return meters[i]->refusal(resource, amount, isAncestor ? ANCESTOR : meters[i]->holder);
   }
-  return nullptr;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -61,16 +66,16 @@ bool Meter::add(Resource resource, uint64_t amount) {
   return false;
 }
 
-Error Meter::refusal(Resource resource, uint64_t amount) const {
+Error Meter::refusal(Resource resource, uint64_t amount, const std::string& named) const {
   const Words& words = wordsFor(resource);
   uint64_t most = bound(resource);
   std::string flag = std::string(kind->scope) + "." + words.name;
   std::string sentence;
   if (words.bytes) {
-    sentence = holder + " may have " + formatSize(most) + " of " + words.things + " (" + flag + "), and " +
+    sentence = named + " may have " + formatSize(most) + " of " + words.things + " (" + flag + "), and " +
                formatSize(amount) + " more would be beyond that";
   } else {
-    sentence = holder + " has " + std::to_string(most) + " " + words.things + ", as many as it may (" + flag + ")";
+    sentence = named + " has " + std::to_string(most) + " " + words.things + ", as many as it may (" + flag + ")";
   }
   return {ErrorCode::LIMIT, sentence + "; " + words.wayOut + kind->lastResort, {}};
 }
@@ -79,7 +84,7 @@ Meters::Meters(std::vector<std::shared_ptr<Meter>> meters)
     : meters(std::make_shared<const std::vector<std::shared_ptr<Meter>>>(std::move(meters))) {}
 
 Result<Meters::Charge> Meters::take(Resource resource, uint64_t amount) const {
-  if (Meter* full = addToAll(*meters, resource, amount)) return full->refusal(resource, amount);
+  if (auto refused = addToAll(*meters, resource, amount)) return *refused;
   Charge charge;
   charge.meters = meters;
   charge.resource = resource;
@@ -114,7 +119,7 @@ Meters::Charge& Meters::Charge::operator=(Charge&& other) noexcept {
 }
 
 Status Meters::Charge::grow(uint64_t by) {
-  if (Meter* full = addToAll(*meters, resource, by)) return full->refusal(resource, by);
+  if (auto refused = addToAll(*meters, resource, by)) return *refused;
   counted += by;
   return okStatus();
 }

@@ -68,8 +68,8 @@ class Meter {
   void addAnyway(Resource resource, uint64_t amount) {
     counts[size_t(resource)].fetch_add(amount, std::memory_order_relaxed);
   }
-  // Why add() has answered false: `limit`, with the bound and the way out.
-  Error refusal(Resource resource, uint64_t amount) const;
+  // Why add() has answered false: `limit`, with the bound and the way out. `named`: what stands for the holder.
+  Error refusal(Resource resource, uint64_t amount, const std::string& named) const;
 
   // constant after construction
   const std::string holder;

@@ -388,6 +388,17 @@ TEST_F(GrantsTest, RevokedIsRevokedAlsoIfTheDiskDoesNotSayIt) {
   EXPECT_EQ(endOf(*open()->match(made.token)), ErrorCode::REVOKED);
 }
 
+TEST(Grant, TellsOfTheEndOfWhatItWasMadeFromWithoutItsLabel) {
+  auto owner = Grant::newOwner();
+  ShareTerms terms;
+  terms.label = "family";
+  terms.expires = 1;
+  auto upper = std::make_shared<Grant>("upper", owner, terms, 0);
+  Grant lower("lower", upper, {}, 0);
+  EXPECT_THAT(upper->endedAt(2)->message, HasSubstr("the share \"family\" has expired"));
+  EXPECT_THAT(lower.endedAt(2)->message, HasSubstr("a share that it was made from has expired"));
+}
+
 TEST_F(GrantsTest, WhatAnotherServerRevokedIsToldByRefreshAlsoIfItWasNoticedBefore) {
   auto here = open(), there = open();
   auto first = make(*here, here->owner()), second = make(*here, here->owner());
@@ -422,7 +433,9 @@ TEST_F(GrantsTest, LoginsWithWhatWasMadeFromALimitedShareAreItsUsesToo) {
     Status used = grants->use(*each->grant);
     ASSERT_FALSE(used.ok());
     EXPECT_EQ(used.error().code, ErrorCode::EXPIRED);
-    EXPECT_THAT(used.error().message, HasSubstr("\"limited\""));
+    const char* told =
+        each == &limited ? "the share \"limited\" was used 3 times" : "a share that it was made from was";
+    EXPECT_THAT(used.error().message, HasSubstr(told)) << "its label is for its own holder";
     EXPECT_TRUE(grants->infoOf(*each->grant).isUsedUp);
   }
   auto later = open();

@@ -116,7 +116,9 @@ TEST(Metering, CountsAtAShareAndAllThatItWasMadeFrom) {
   ASSERT_TRUE(first.ok() && second.ok());
   auto third = metering.metersOf(connection, *lower).take(Resource::UPLOADS);
   ASSERT_FALSE(third.ok());
-  EXPECT_THAT(third.error().message, HasSubstr("the share \"upper\" has 2 uploads open"));
+  EXPECT_THAT(third.error().message, HasSubstr("a share that it was made from has 2 uploads open"));
+  auto fourth = metering.metersOf(connection, *upper).take(Resource::UPLOADS);
+  EXPECT_THAT(fourth.error().message, HasSubstr("the share \"upper\" has 2 uploads open")) << "its own holder knows it";
   EXPECT_THAT(third.error().message, HasSubstr("grant.uploads"));
   EXPECT_TRUE(metering.metersOf(connection, *beside).take(Resource::UPLOADS).ok());
   EXPECT_TRUE(metering.metersOf(connection, *owner).take(Resource::UPLOADS).ok()) << "the owner has the server's limit";
@@ -162,7 +164,7 @@ TEST(LimitTable, HasARowForEveryBoundOfEveryMeter) {
     // What a sentence names is what the flag takes.
     auto meter = std::make_shared<Meter>(
         "x", std::make_shared<MeterKind>(nameOf(row.scope).data(), Limits().boundsOf(row.scope), ""));
-    EXPECT_THAT(meter->refusal(*row.resource, 1).message, HasSubstr("(" + row.fullName() + ")"));
+    EXPECT_THAT(meter->refusal(*row.resource, 1, meter->holder).message, HasSubstr("(" + row.fullName() + ")"));
   }
 }
 

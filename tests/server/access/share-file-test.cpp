@@ -54,11 +54,23 @@ TEST(ShareFile, KeepsEachByteOfPathAndLabel) {
   }
   auto share = example();
   share.terms.path = all.substr(0, 128) + "/" + all.substr(128);
-  share.terms.label = all + "\xc2\x85 \xe2\x82\xac \\n \\x41 \\";
+  share.terms.label = all + "\xc2\x85 \xe2\x82\xac \xe2\x80\xae \xe2\x80\x8b \\n \\x41 \\";
   auto text = format(share);
   auto read = parseShareFile(text);
   ASSERT_TRUE(read.ok()) << read.error().message;
   expectSame(*read, share);
+}
+
+TEST(ShareFile, OfBeforeIsReadWithCharactersThatWereNotEscapedThen) {
+  std::string text = format(example());
+  text.replace(text.find("for Ann"), 7,
+               "for \xe2\x80\xae\xe2\x80\x8b"
+               "Ann");
+  auto read = parseShareFile(text);
+  ASSERT_TRUE(read.ok()) << read.error().message;
+  EXPECT_EQ(read->terms.label,
+            "for \xe2\x80\xae\xe2\x80\x8b"
+            "Ann");
 }
 
 TEST(ShareFile, IsNothingWhereverItWasCutOff) {
