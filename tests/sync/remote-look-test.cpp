@@ -1,5 +1,7 @@
 #include <gmock/gmock.h>
 
+#include <capstan/sync/remote-look.h>
+
 #include "../storage/as-nobody.h"
 #include "remote-fixture.h"
 
@@ -63,12 +65,20 @@ TEST_F(RemoteLook, WhatIsIgnoredIsNeitherThereNorGone) {
 // As somebody who may not read everything.
 class UnreadableLook : public RemoteTest {
  protected:
-  Replica::Look lookAsNobody(std::string cursor = {}, std::vector<std::string> again = {}) {
+  // At everything, or at what was noticed.
+  Replica::Look lookAsNobody(std::optional<NoticedPaths> paths = std::nullopt) {
     storage::AsNobody nobody;
-    auto looked = serving.inTime(remote->look(*state, ignore, {false, false, std::move(cursor), std::move(again)}));
+    RemotePlace place{*client, "sub"};
+    sync::RemoteLook job(place, *state, ignore);
+    auto looked = serving.inTime(job.run(std::move(paths)));
     if (looked.ok()) return std::move(*looked);
     ADD_FAILURE() << looked.error().message;
     return {};
+  }
+  Entry entryAt(const std::string& path) {
+    auto entry = serving.inTime(client->stat("sub/" + path));
+    EXPECT_TRUE(entry.ok());
+    return entry.ok() ? *entry : Entry();
   }
   void setMode(const std::string& path, mode_t mode) { ASSERT_EQ(chmod(at(path).c_str(), mode), 0); }
   static std::string unreadIn(const Replica::Look& looked) {
@@ -105,44 +115,44 @@ TEST_F(UnreadableLook, OneOfWhichNothingWasAgreedIsToldToo) {
 TEST_F(UnreadableLook, OneThatGotAnotherModeIsListedAgain) {
   write("a/b", "1");
   setMode("a", 0);
-  auto first = lookAsNobody();
-  agree(first);
+  agree(lookAsNobody());
   setMode("a", 0755);
-  auto second = lookAsNobody(first.cursor);
-  EXPECT_FALSE(second.whole);
-  EXPECT_EQ(unreadIn(second), "");
-  EXPECT_EQ(pathsOf(second), "a a/b");
+  auto looked = lookAsNobody(NoticedPaths{{"a", {entryAt("a"), false}}});
+  EXPECT_EQ(unreadIn(looked), "");
+  EXPECT_EQ(pathsOf(looked), "a a/b");
 }
 
-TEST_F(UnreadableLook, OneOfTheLastTimeIsTriedAgainThoughNothingIsNoticed) {
+TEST_F(UnreadableLook, OneOfTheLastTimeIsTriedAgainThoughNothingHasChangedOfIt) {
   write("a/b", "1");
   setMode("a", 0);
-  auto first = lookAsNobody();
-  agree(first);
-  auto second = lookAsNobody(first.cursor, {"a"});
-  EXPECT_FALSE(second.whole);
-  EXPECT_EQ(unreadIn(second), "a");
-  agree(second);
-  // As its owner, to whom it has been given meanwhile.
-  auto third = serving.inTime(remote->look(*state, ignore, {false, false, second.cursor, {"a"}}));
-  ASSERT_TRUE(third.ok());
+  agree(lookAsNobody());
+  NoticedPaths again{{"a", {std::nullopt, true}}};
+  auto looked = lookAsNobody(again);
+  EXPECT_EQ(unreadIn(looked), "a");
+  EXPECT_EQ(pathsOf(looked), "");
   if (geteuid() == 0) {
-    EXPECT_EQ(pathsOf(*third), "a/b");
-    EXPECT_TRUE(third->unread.empty());
+    // As somebody who may read it, like its owner to whom it was given meanwhile.
+    RemotePlace place{*client, "sub"};
+    sync::RemoteLook job(place, *state, ignore);
+    auto second = serving.inTime(job.run(again));
+    ASSERT_TRUE(second.ok());
+    EXPECT_EQ(unreadIn(*second), "");
+    EXPECT_EQ(pathsOf(*second), "a/b");
   }
   setMode("a", 0755);
 }
 
 TEST_F(UnreadableLook, WhatWasNoticedInOneThatIsClosedByNowIsNotGone) {
   write("a/b", "1");
-  auto first = look();
-  agree(first);
-  write("a/b", "22");
+  write("a/c", "1");
+  agree(look());
   setMode("a", 0);
-  auto second = lookAsNobody(first.cursor);
-  EXPECT_EQ(unreadIn(second), "a");
-  EXPECT_EQ(pathsOf(second), "a");
-  EXPECT_TRUE(second.skipped.empty());
+  Entry hidden;  // as the server tells of what it cannot look at
+  hidden.type = EntryType::OTHER;
+  auto looked = lookAsNobody(NoticedPaths{{"a/b", {hidden, false}}, {"a/c", {std::nullopt, true}}});
+  EXPECT_EQ(unreadIn(looked), "a");
+  EXPECT_EQ(pathsOf(looked), "");
+  EXPECT_TRUE(looked.skipped.empty());
   setMode("a", 0755);
 }
 
