@@ -14,6 +14,7 @@
 #include <capstan/schema/files.capnp.h>
 #include <capstan/server/access/budget.h>
 #include <capstan/server/access/limits.h>
+#include <capstan/server/access/places.h>
 
 namespace capstan::server {
 
@@ -40,7 +41,9 @@ struct ConnectionScope : public kj::Refcounted {
   Budget answers{ANSWER_BYTES_LIMIT};
   Budget fileJobs{FILE_JOBS_AT_ONCE};
   Budget shareJobs{SHARE_JOBS_AT_ONCE};
-  bool gone = false;  // the connection has ended: long work that it began is not gone on with
+  std::shared_ptr<Places> filePlaces;  // of the share whose file jobs these are; null: the owner's
+  bool isOwners = false;               // who has logged in on it
+  bool gone = false;                   // the connection has ended: long work that it began is not gone on with
   capnp::CapabilityServerSet<schema::File> files;  // by which those made here are known again
   capnp::CapabilityServerSet<schema::FileStore> stores;
 };

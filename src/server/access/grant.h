@@ -9,6 +9,7 @@
 #include <string>
 
 #include <capstan/base/error.h>
+#include <capstan/server/access/places.h>
 #include <capstan/server/access/rights.h>
 
 namespace capstan::server {
@@ -34,6 +35,9 @@ class Grant {
   const int64_t made;     // nanoseconds since the epoch
   const int64_t expires;  // the earliest of its own and its ancestors'; 0: never
 
+  // For file jobs: the owner's are those of all shares, of which each share has a part, with all made from it.
+  const std::shared_ptr<Places> filePlaces = filePlacesBelow(parent.get());
+
   Grant(std::string id, std::shared_ptr<const Grant> parent, ShareTerms terms, int64_t made);
   static std::shared_ptr<Grant> newOwner();
   KJ_DISALLOW_COPY(Grant);
@@ -53,6 +57,12 @@ class Grant {
   bool isRevoked() const { return revoked.load(std::memory_order_seq_cst); }
 
  private:
+  static std::shared_ptr<Places> filePlacesBelow(const Grant* parent) {
+    if (parent == nullptr) return std::make_shared<Places>(FILE_JOBS_OF_SHARES);
+    if (!parent->isOwner()) return parent->filePlaces;
+    return std::make_shared<Places>(FILE_JOBS_OF_SHARE, parent->filePlaces);
+  }
+
   std::atomic<bool> revoked{false};
 };
 

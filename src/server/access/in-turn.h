@@ -38,4 +38,23 @@ auto inTurn(ConnectionScope& scope, Budget& budget, Start start) -> decltype(sta
       .attach(kj::addRef(scope));
 }
 
+// The same for a job on the threads for files: of those, a share has so many at once on all its connections together.
+template <typename Start>
+auto inFileTurn(ConnectionScope& scope, Start start) -> decltype(start()) {
+  using Answer = decltype(start());
+  return inTurn(scope, scope.fileJobs, [&scope, start = std::move(start)]() mutable -> Answer {
+    if (scope.filePlaces == nullptr) return start();
+    KJ_IF_MAYBE (charge, scope.filePlaces->tryTake()) {
+      return start().attach(kj::mv(*charge));
+    }
+    auto places = scope.filePlaces;
+    auto taken = places->take();
+    return taken.attach(kj::mv(places))
+        .then([&scope, start = std::move(start)](Places::Charge charge) mutable -> Answer {
+          if (scope.gone) return kj::evalNow([]() -> Answer { return {connectionGoneError()}; });
+          return start().attach(kj::mv(charge));
+        });
+  });
+}
+
 }  // namespace capstan::server

@@ -42,8 +42,7 @@ class FolderState final : public ServedFolder {
   // answers connectionGoneError() if the connection ends before.
   template <typename Func>
   auto run(ConnectionScope& scope, Func&& job) {
-    return inTurn(scope, scope.fileJobs,
-                  [this, job = std::forward<Func>(job)]() mutable { return runAtOnce(std::move(job)); });
+    return inFileTurn(scope, [this, job = std::forward<Func>(job)]() mutable { return runAtOnce(std::move(job)); });
   }
   // For what nobody can ask for much of.
   template <typename Func>

@@ -7,6 +7,8 @@
 #include <kj/async-io.h>
 #include <kj/vector.h>
 
+#include <capstan/server/access/access.h>
+
 namespace capstan::server {
 namespace {
 
@@ -69,6 +71,74 @@ TEST_F(InTurnTest, WhatNobodyWaitsForAnyMoreIsNeverDoneAndHoldsUpNothing) {
   opened.set_value();
   EXPECT_TRUE(last.wait(io.waitScope).ok());
   EXPECT_LE(done, 2u) << "the one that had begun, and the last";
+}
+
+class SharesInTurnTest : public InTurnTest {
+ protected:
+  ~SharesInTurnTest() noexcept {}
+
+  std::shared_ptr<Grant> owner = Grant::newOwner();
+
+  std::shared_ptr<Grant> newShare(const std::shared_ptr<Grant>& parent) {
+    return std::make_shared<Grant>("id", parent, ShareTerms(), 0);
+  }
+  // Asks for 16 jobs on each of so many connections.
+  void askOnMany(const std::shared_ptr<Grant>& grant, size_t connections) {
+    for (size_t i = 0; i < connections; ++i) {
+      auto scope = kj::refcounted<ConnectionScope>();
+      leases.add(kj::refcounted<Lease>(grant, kj::addRef(*scope)));
+      for (size_t j = 0; j < FILE_JOBS_AT_ONCE; ++j) askAsShare(*scope);
+    }
+    io.waitScope.poll();
+  }
+  void askAsShare(ConnectionScope& scope) {
+    auto job = [this]() {
+      gate.wait();
+      ++done;
+      return okStatus();
+    };
+    // As calls are, also those that nobody looks at yet.
+    all.add(inFileTurn(scope, [this, job]() { return pool.run(job); }).eagerlyEvaluate(nullptr));
+  }
+
+  kj::Vector<kj::Own<Lease>> leases;
+  kj::Vector<kj::Promise<Status>> all;
+};
+
+TEST_F(SharesInTurnTest, OneShareFillsNoQueueHoweverManyConnectionsItHas) {
+  auto share = newShare(owner);
+  askOnMany(share, 20);
+  askOnMany(newShare(share), 20);
+  EXPECT_EQ(pool.pending(), FILE_JOBS_OF_SHARE) << "with what was made from it";
+  askOnMany(newShare(owner), 1);
+  EXPECT_EQ(pool.pending(), FILE_JOBS_OF_SHARE + FILE_JOBS_AT_ONCE) << "another share waits for none of the rest";
+  opened.set_value();
+  for (auto& each : all) EXPECT_TRUE(each.wait(io.waitScope).ok());
+  EXPECT_EQ(done, 41 * FILE_JOBS_AT_ONCE);
+}
+
+TEST_F(SharesInTurnTest, AllSharesTogetherLeaveRoomForTheOwner) {
+  for (int i = 0; i < 10; ++i) askOnMany(newShare(owner), 5);
+  EXPECT_EQ(pool.pending(), FILE_JOBS_OF_SHARES);
+  askOnMany(owner, 2);
+  EXPECT_EQ(pool.pending(), FILE_JOBS_OF_SHARES + 2 * FILE_JOBS_AT_ONCE);
+  opened.set_value();
+  for (auto& each : all) EXPECT_TRUE(each.wait(io.waitScope).ok());
+}
+
+TEST_F(SharesInTurnTest, WhoeverWaitsForAPlaceAndGoesAwayTakesNone) {
+  auto share = newShare(owner);
+  askOnMany(share, 4);
+  size_t kept = all.size();
+  askOnMany(share, 4);
+  all.truncate(kept);
+  askOnMany(share, 1);
+  opened.set_value();
+  for (auto& each : all) EXPECT_TRUE(each.wait(io.waitScope).ok());
+  EXPECT_EQ(done, 5 * FILE_JOBS_AT_ONCE);
+  all.clear();
+  askOnMany(share, 4);
+  for (auto& each : all) EXPECT_TRUE(each.wait(io.waitScope).ok());
 }
 
 }  // namespace
