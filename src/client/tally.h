@@ -37,14 +37,25 @@ class Tally {
     summary.bytes += size;
     if (progress != nullptr) progress->fileDone(path, size);
   }
+  // The first are kept one by one, so that a server which fails in all that it lists does not fill the memory; one more
+  // failure stands for all the others, and says how many they are.
   void failed(std::string_view path, Error error) {
-    summary.failures.push_back(TransferFailure{std::string(path), std::move(error)});
+    auto& failures = summary.failures;
+    if (failures.size() < MAX_FAILURES) {
+      failures.push_back(TransferFailure{std::string(path), std::move(error)});
+      return;
+    }
+    if (++leftOut == 1) failures.push_back(TransferFailure{{}, {error.code, {}, {}}});
+    failures.back().error.message = "and " + std::to_string(leftOut) + " more failed";
   }
+
+  static constexpr size_t MAX_FAILURES = 1'000;
 
  private:
   Progress* progress;
   uint64_t expectedFiles = 0;
   uint64_t expectedBytes = 0;
+  uint64_t leftOut = 0;  // failures that are not kept
 };
 
 // Whether an error of one file ends a transfer of many: what hits each of them alike.

@@ -51,7 +51,7 @@ struct TransferSummary {
   uint64_t symlinks = 0;
   uint64_t bytes = 0;                     // of content, whether sent now or resumed
   uint64_t bytesMoved = 0;                // of content, sent now
-  std::vector<TransferFailure> failures;  // of a recursive transfer; a single file's failure is the Result's Error
+  std::vector<TransferFailure> failures;  // of a transfer of many (the first 1,000, and how many more)
 };
 
 // Where a transfer stands. Called on the transfer's loop, often: keep it short. Totals grow until `totalsKnown`.

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include <capstan/client/server-id.h>
+#include <capstan/client/tally.h>
 #include <capstan/rpc/entry-wire.h>
 
 #include "client-fixture.h"
@@ -20,6 +21,17 @@ TEST(ServerId, IsOfSmallLettersAndDigits) {
   for (const char* id : WRONG_IDS) EXPECT_FALSE(isServerId(id)) << id;
   EXPECT_TRUE(isServerId(std::string(64, 'a')));
   EXPECT_FALSE(isServerId(std::string(65, 'a')));
+}
+
+TEST(Tally, KeepsAThousandFailuresAndCountsTheRest) {
+  Tally tally(nullptr);
+  for (int i = 0; i < 1000; ++i) tally.failed(std::to_string(i), {ErrorCode::DENIED, "no", {}});
+  EXPECT_EQ(tally.summary.failures.size(), 1000u);
+  for (int i = 0; i < 5000; ++i) tally.failed(std::to_string(i), {ErrorCode::IO, "no", {}});
+  ASSERT_EQ(tally.summary.failures.size(), 1001u);
+  EXPECT_EQ(tally.summary.failures[999].path, "999");
+  EXPECT_EQ(tally.summary.failures[1000].error.code, ErrorCode::IO);
+  EXPECT_EQ(tally.summary.failures[1000].error.message, "and 5000 more failed");
 }
 
 // Lists shares for ever, if `pages` is not set, each page with a cursor of its own.
