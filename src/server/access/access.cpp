@@ -170,7 +170,7 @@ kj::Promise<void> Access::guard(const MethodTerms& method, Context context, kj::
   CallInFlight counted(kj::addRef(*lease));
   if (Meter* full = counted.begin()) {
     context.releaseParams();
-    return answer(method, context, full->refusal(Resource::CALLS, 1));
+    return answer(method, context, lease->meters.refusalOf(*full, Resource::CALLS));
   }
   auto done = dispatch().attach(kj::mv(counted), kj::mv(called));
   if (grant().isOwner() || inFlight == InFlight::GOES_ON) return done;

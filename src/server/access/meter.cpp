@@ -36,14 +36,21 @@ const Words& wordsFor(Resource resource) {
   return WORDS[size_t(resource)];
 }
 
-// Counts at each, or at none: then why. What a share was made from is not named to whoever has that share: its label
+// Why the one that is full takes no more. What a share was made from is not named to whoever has that share: its label
 // was given to others.
+Error refusalOf(const Meter& full, const std::vector<std::shared_ptr<Meter>>& meters, Resource resource,
+                uint64_t amount) {
+  bool isShares = meters.size() > OWN_PLACE && full.kind == meters[OWN_PLACE]->kind;
+  bool isAncestor = isShares && &full != meters[OWN_PLACE].get();
+  return full.refusal(resource, amount, isAncestor ? ANCESTOR : full.holder);
+}
+
+// Counts at each, or at none: then why.
 std::optional<Error> addToAll(const std::vector<std::shared_ptr<Meter>>& meters, Resource resource, uint64_t amount) {
   for (size_t i = 0; i < meters.size(); ++i) {
     if (meters[i]->add(resource, amount)) continue;
     for (size_t before = 0; before < i; ++before) meters[before]->remove(resource, amount);
-    bool isAncestor = i > OWN_PLACE && meters[i]->kind == meters[OWN_PLACE]->kind;
-    return meters[i]->refusal(resource, amount, isAncestor ? ANCESTOR : meters[i]->holder);
+    return refusalOf(*meters[i], meters, resource, amount);
   }
   return std::nullopt;
 }
@@ -90,6 +97,10 @@ Result<Meters::Charge> Meters::take(Resource resource, uint64_t amount) const {
   charge.resource = resource;
   charge.counted = amount;
   return charge;
+}
+
+Error Meters::refusalOf(const Meter& full, Resource resource) const {
+  return capstan::server::refusalOf(full, *meters, resource, 1);
 }
 
 std::optional<Error> Meters::refusal(Resource resource) const {

@@ -109,6 +109,8 @@ class Meters {
   // charge that can grow.
   Result<Charge> take(Resource resource, uint64_t amount = 1) const;
 
+  // Why one of them, which is full, takes no more, as the holder of the innermost grant may hear it.
+  Error refusalOf(const Meter& full, Resource resource) const;
   // Why one more would be refused now, which counts as a refusal; nothing is taken.
   std::optional<Error> refusal(Resource resource) const;
   // For what refusal() has let pass before: counts it also beyond the bounds.
