@@ -59,6 +59,13 @@ class Mutation {
   // what is at the path now. After an error nothing is changed.
   virtual Result<Entry> apply(Round& round) = 0;
 
+  // What has to be known for growth() and takes long to find: goes on with it for so many things at most, which it
+  // takes from the budget; true when all is known. To be called before all others, on any thread; blocks, save where
+  // the budget is 0.
+  virtual bool measure(size_t& budget) {
+    (void)budget;
+    return true;
+  }
   // By how many bytes of files' content the tree grows by it, as far as that can be told before; negative: it shrinks.
   // Where that would take long it says 0 rather than less. May be called before all others too, on any thread; blocks.
   virtual int64_t growth(const Root& root) const {

@@ -20,7 +20,7 @@ constexpr uint64_t SLICE_BYTES = 32 << 20;
 constexpr uint64_t COPY_SLICE_BYTES = 16 << 20;  // copied from the base in one slice
 // A few bytes on the wire can ask for a hole of terabytes. Hashing so many zeros is left to checkStep(), in slices.
 constexpr uint64_t MAX_RUNNING_ZEROS = 256 << 20;
-constexpr uint64_t SLICE_ZEROS = 512 << 20;
+constexpr uint64_t SLICE_ZEROS_XXH3 = 128 << 20, SLICE_ZEROS_SHA256 = 16 << 20;
 // Larger content is flushed by its own job, so that the committer's thread, which all connections share, need not wait.
 constexpr uint64_t GROUP_FLUSH_BYTES = 256 << 10;
 
@@ -53,7 +53,8 @@ Result<bool> StagedContent::hashStep(Hasher& hasher) {
     off_t data = lseek(file->fd(), off_t(hashed), SEEK_DATA);
     uint64_t next = data >= 0 ? uint64_t(data) : errno == ENXIO ? position : hashed;
     if (next > hashed) {
-      uint64_t hole = std::min(std::min(next, position) - hashed, SLICE_ZEROS);
+      uint64_t slice = hasher.algorithm() == DigestAlgorithm::XXH3 ? SLICE_ZEROS_XXH3 : SLICE_ZEROS_SHA256;
+      uint64_t hole = std::min(std::min(next, position) - hashed, slice);
       hasher.updateZeros(hole);
       hashed += hole;
       break;

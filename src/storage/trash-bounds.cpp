@@ -54,13 +54,6 @@ void TrashImpl::bind(RunFolder::Options& options, std::vector<TrashBound> bounds
   };
 }
 
-// So that what earlier server processes have left counts too.
-void TrashImpl::lookOnce() {
-  std::lock_guard lock(looking);
-  if (looked) return;
-  looked = runs({}).ok();
-}
-
 bool TrashImpl::dropOldest(const TrashBound& bound, std::string holder, uint64_t wanted, const std::string& except) {
   while (true) {
     std::optional<TrashLedger::Position> next;

@@ -1,5 +1,6 @@
 // The trash behind its interface: the runs' folders, what is known of them, and the thread that keeps the limits.
-// Internal; trash.cpp keeps runs, trash-bounds.cpp bounds those of shares, trash-list.cpp and trash-undo.cpp read them.
+// Internal; trash.cpp keeps runs, trash-look.cpp knows what they keep, trash-bounds.cpp bounds those of shares,
+// trash-list.cpp and trash-undo.cpp read them.
 #pragma once
 
 #include <unistd.h>
@@ -16,6 +17,7 @@
 #include <capstan/storage/trash-ledger.h>
 #include <capstan/storage/trash-run.h>
 #include <capstan/storage/trash.h>
+#include <capstan/storage/usage.h>
 
 namespace capstan::storage {
 
@@ -42,6 +44,8 @@ class TrashImpl final : public Trash {
   Result<uint64_t> empty(uint64_t olderThan) override;
   void sweep() override;
   uint64_t bytes() const override { return held.load(std::memory_order_relaxed); }
+  void whenLooked(std::function<void()> then) override;
+  void stop() override;
 
   // On the trash's own thread.
   void sweepSoon();
@@ -54,12 +58,25 @@ class TrashImpl final : public Trash {
     uint64_t journalBytes = 0;
     int64_t filesChanged = 0;
     RunInfo info;
+    bool isMeasured = false;   // as it is now
+    bool wasMeasured = false;  // if not before too
+  };
+  // How far a look goes.
+  struct Looking {
+    bool sizes = true;
+    bool ownersToo = true;  // their sizes
+    bool isPatient = false;
+    size_t budget = ContentWalk::SLICE;  // of things that are measured; what is patient gets more
+    bool isWhole = true;                 // what it comes to: no size is missing
   };
 
   std::vector<std::string> folders() const;
   // Of a run that the scope sees.
   Result<OpenRun> openRun(const std::string& name, const RunScope& scope = {}) const;
-  Result<RunInfo> infoOf(const std::string& name);
+  Result<RunInfo> infoOf(const std::string& name, const RunScope& scope, Looking& looking);
+  Status readInfo(const std::string& name, RunInfo& info) const;
+  std::vector<RunInfo> look(const RunScope& scope, Looking& looking);
+  bool finish(ContentWalk& walk, Looking& looking) const;
   // The runs to be looked into: the one with the id, or all, the latest first, as names of folders.
   Result<std::vector<std::string>> select(const std::string& run, const RunScope& scope);
   // Deletes the run soon, unless somebody is adding to it. Answers whether it did.
@@ -76,7 +93,7 @@ class TrashImpl final : public Trash {
   // After a look at the disk.
   void keepBounds();
   void forgetGone();
-  void lookOnce();
+  Status lookOnce();
 
   // constant after construction
   const Root& root;
@@ -86,9 +103,8 @@ class TrashImpl final : public Trash {
   bool exchanges = false;
   std::atomic<uint64_t> held{0};
   TrashLedger ledger;
-
-  std::mutex looking;   // held by whoever looks for the first time
-  bool looked = false;  // protected by looking
+  std::atomic<bool> looked{false};  // what earlier processes have left is in the ledger
+  std::atomic<bool> ending{false};  // set under the mutex
 
   // protected by mutex
   std::mutex mutex;
@@ -97,8 +113,8 @@ class TrashImpl final : public Trash {
   std::set<std::string> opening;  // ids of runs that are being opened, which may have to wait for their locks
   std::map<std::string, std::weak_ptr<RunFolder>> active;  // by id
   std::map<std::string, Known> known;                      // by name
-  bool ending = false;
-  bool due = false;  // something has come into the trash
+  bool due = false;                                        // something has come into the trash
+  std::vector<std::function<void()>> waiting;              // for the next look
   std::thread thread;
 };
 

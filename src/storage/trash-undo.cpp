@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <map>
+#include <optional>
 
 #include <capstan/base/path.h>
 #include <capstan/base/saturating.h>
@@ -66,6 +67,34 @@ struct Restoring {
   }
 };
 
+// How much there is of something that is to come back.
+class Returning {
+ public:
+  // The folder must outlive it.
+  Returning(int folder, std::string name) : folder(folder), name(std::move(name)) {}
+
+  bool measure(size_t& budget) {
+    if (known) return true;
+    if (!walk) walk = std::make_unique<ContentWalk>(folder, name);
+    if (!walk->step(budget)) return false;
+    known = walk->bytes();
+    walk = nullptr;
+    return true;
+  }
+  // Of a folder that was not measured, without what is in it.
+  int64_t bytes() const {
+    struct stat status;
+    if (known) return saturatingSigned(*known);
+    return fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0 ? 0 : saturatingSigned(chargeOf(status));
+  }
+
+ private:
+  const int folder;
+  const std::string name;
+  std::unique_ptr<ContentWalk> walk;
+  std::optional<uint64_t> known;
+};
+
 // What the steps of one undo share, on the committer's thread.
 struct UndoState {
   OpenRun run;
@@ -104,12 +133,15 @@ struct UndoState {
 
 class UndoStep final : public Mutation {
  public:
-  UndoStep(std::shared_ptr<UndoState> state, const RunRecord& record) : state(std::move(state)), record(record) {}
+  UndoStep(std::shared_ptr<UndoState> stateParam, const RunRecord& record)
+      : state(std::move(stateParam)), record(record), returning(state->run.files, std::to_string(record.number)) {}
+
+  bool measure(size_t& budget) override { return !isDisplacement(record) || returning.measure(budget); }
 
   int64_t growth(const Root& root) const override {
     if (record.kind == Kind::CREATED) return -contentAt(root, record.path);
     if (!isDisplacement(record)) return 0;
-    return saturatingSigned(contentIn(state->run.files, std::to_string(record.number))) - contentAt(root, record.path);
+    return returning.bytes() - contentAt(root, record.path);
   }
 
   Result<Entry> apply(Round& round) override {
@@ -208,19 +240,22 @@ class UndoStep final : public Mutation {
 
   const std::shared_ptr<UndoState> state;
   const RunRecord record;
+  Returning returning;
 };
 
 class Restore final : public Mutation {
  public:
-  Restore(kj::AutoCloseFd folder, Restoring restoring) : folder(kj::mv(folder)), restoring(std::move(restoring)) {}
-  int64_t growth(const Root& root) const override {
-    return saturatingSigned(contentIn(folder, restoring.name)) - contentAt(root, restoring.path);
-  }
+  Restore(kj::AutoCloseFd folderParam, Restoring restoringParam)
+      : folder(kj::mv(folderParam)), restoring(std::move(restoringParam)), returning(folder, restoring.name) {}
+
+  bool measure(size_t& budget) override { return returning.measure(budget); }
+  int64_t growth(const Root& root) const override { return returning.bytes() - contentAt(root, restoring.path); }
   Result<Entry> apply(Round& round) override { return restoring.apply(round); }
 
  private:
   const kj::AutoCloseFd folder;
   const Restoring restoring;
+  Returning returning;
 };
 
 bool isThere(int folder, const std::string& name) {

@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <map>
 #include <set>
 
@@ -19,7 +18,6 @@
 #include <capstan/base/path.h>
 #include <capstan/base/text.h>
 #include <capstan/storage/staging.h>
-#include <capstan/storage/usage.h>
 
 namespace capstan::storage {
 
@@ -27,8 +25,6 @@ namespace {
 
 constexpr int OPEN_FOLDER = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 constexpr size_t RUN_ID_BYTES = 16;
-constexpr auto SWEEP_INTERVAL = std::chrono::hours(1);
-constexpr auto PAUSE = std::chrono::seconds(5);  // between sweeps, however many batches end
 
 std::vector<std::string> namesIn(int folder) {
   std::vector<std::string> names;
@@ -40,25 +36,6 @@ std::vector<std::string> namesIn(int folder) {
   }
   closedir(dir);
   return names;
-}
-
-// Bytes of the files in a folder and all folders below it, hard links counted once.
-uint64_t bytesIn(kj::AutoCloseFd folder, std::set<uint64_t>& seen, int depth = 0) {
-  constexpr int MAX_DEPTH = 100;  // each level holds a descriptor; what is deeper still is not counted
-  uint64_t bytes = 0;
-  for (const std::string& name : namesIn(folder)) {
-    struct stat status;
-    if (fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) continue;
-    if (S_ISDIR(status.st_mode)) {
-      kj::AutoCloseFd inner(openat(folder, name.c_str(), OPEN_FOLDER));
-      if (inner.get() >= 0 && depth < MAX_DEPTH) bytes += bytesIn(kj::mv(inner), seen, depth + 1);
-    } else if (status.st_nlink == 1 || seen.insert(status.st_ino).second) {
-      // Blocks may not be counted before they are written, nor in some file systems at all.
-      uint64_t blocks = uint64_t(status.st_blocks) * 512;
-      bytes += blocks > 0 ? blocks : std::min<uint64_t>(uint64_t(status.st_size), 4096);
-    }
-  }
-  return bytes;
 }
 
 bool canExchange(Staging& staging) {
@@ -93,28 +70,6 @@ size_t leastWorthKeeping(const std::vector<RunInfo>& runs) {
   return runs.size() - 1;
 }
 
-void count(RunInfo& info, const RunRecord& record) {
-  using Kind = RunRecord::Kind;
-  switch (record.kind) {
-    case Kind::BEGIN:
-      info.label = record.path;
-      info.client = record.from;
-      info.began = record.time;
-      break;
-    case Kind::CREATED: ++info.created; break;
-    case Kind::REPLACED:
-    case Kind::METADATA: ++info.replaced; break;
-    case Kind::REMOVED: ++info.removed; break;
-    case Kind::MOVED: ++info.moved; break;
-    case Kind::UNDONE: info.undoneBy = record.path; break;
-    case Kind::INTENT:
-    case Kind::VOID:
-    case Kind::OPENED:
-    case Kind::CLOSED: break;
-  }
-  if (record.kind != Kind::UNDONE) info.ended = std::max(info.ended, record.time);
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Trash>> Trash::open(const Root& root, Staging& staging, TrashLimits limits) {
@@ -135,32 +90,8 @@ TrashImpl::TrashImpl(const Root& root, Staging& staging, TrashLimits limits, kj:
 }
 
 TrashImpl::~TrashImpl() noexcept(false) {
-  {
-    std::lock_guard lock(mutex);
-    ending = true;
-  }
-  wakeUp.notify_all();
+  stop();
   thread.join();
-}
-
-// Keeps the limits, so that nobody has to wait for it.
-void TrashImpl::work() {
-  std::unique_lock lock(mutex);
-  while (!ending) {
-    wakeUp.wait_for(lock, SWEEP_INTERVAL, [this] { return ending || due; });
-    if (ending) return;
-    due = false;
-    lock.unlock();
-    sweep();
-    lock.lock();
-    wakeUp.wait_for(lock, PAUSE, [this] { return ending; });
-  }
-}
-
-void TrashImpl::sweepSoon() {
-  std::lock_guard lock(mutex);
-  due = true;
-  wakeUp.notify_all();
 }
 
 std::vector<std::string> TrashImpl::folders() const {
@@ -194,7 +125,8 @@ Result<std::shared_ptr<Run>> TrashImpl::begin(std::string id, std::string label,
                                               std::vector<TrashBound> bounds) {
   if (id.empty()) id = randomBytes(RUN_ID_BYTES);
   if (id.size() != RUN_ID_BYTES) return Error{ErrorCode::INVALID_ARGUMENT, "the id of a run has 16 bytes", {}};
-  if (!bounds.empty()) lookOnce();
+  Status looked = bounds.empty() ? okStatus() : lookOnce();
+  if (!looked.ok()) return looked.error();
   std::shared_ptr<RunFolder> under;  // should it end here, that takes the mutex
   std::unique_lock lock(mutex);
   opened.wait(lock, [&] { return opening.count(id) == 0; });
@@ -226,66 +158,11 @@ void TrashImpl::settle() {
   }
 }
 
-Result<RunInfo> TrashImpl::infoOf(const std::string& name) {
-  struct stat journal, files;
-  std::string journalPath = name + "/" + JOURNAL_FILE, filesPath = name + "/" + DISPLACED_FOLDER;
-  if (fstatat(trash, journalPath.c_str(), &journal, AT_SYMLINK_NOFOLLOW) < 0 ||
-      fstatat(trash, filesPath.c_str(), &files, AT_SYMLINK_NOFOLLOW) < 0) {
-    return errorFromErrno(errno, "cannot read the trash");
-  }
-  // A mark may come without anything else being changed.
-  int64_t changed = std::max(toNanoseconds(files.st_ctim), toNanoseconds(journal.st_ctim));
-  {
-    std::lock_guard lock(mutex);
-    auto found = known.find(name);
-    bool same = found != known.end() && found->second.journalBytes == uint64_t(journal.st_size) &&
-                found->second.filesChanged == changed;
-    if (same) return found->second.info;
-  }
-  uint64_t before = ledger.beforeLook(name);
-  // Read after it was looked at: what comes in between is looked at again.
-  auto run = openRun(name);
-  if (!run.ok()) return run.error();
-  RunInfo info;
-  info.id = *fromHex(name);
-  info.scope = scopeOf(run->records);
-  info.began = info.ended = toNanoseconds(journal.st_mtim);
-  if (!run->records.empty()) info.ended = 0;
-  info.canUndo = true;
-  for (auto& record : run->records) {
-    count(info, record);
-    struct stat status;
-    if (!isDisplacement(record) || !info.canUndo) continue;
-    info.canUndo = fstatat(run->files, std::to_string(record.number).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
-  }
-  if (!info.undoneBy.empty() || hasGaps(run->journal)) info.canUndo = false;
-  std::set<uint64_t> seen;
-  info.bytes = bytesIn(kj::mv(run->files), seen);
-  bool isShares = !info.scope.holder.empty();
-  if (isShares) ledger.found({name, info.scope.holder, info.began}, contentIn(trash, name), before);
-  std::lock_guard lock(mutex);
-  known[name] = {uint64_t(journal.st_size), changed, info};
-  return info;
-}
-
-Result<std::vector<RunInfo>> TrashImpl::runs(const RunScope& scope) {
-  std::vector<RunInfo> infos;
-  for (const std::string& name : folders()) {
-    auto info = infoOf(name);
-    if (!info.ok()) continue;  // it has gone meanwhile
-    if (scope.sees(info->scope)) infos.push_back(std::move(*info));
-  }
-  std::sort(infos.begin(), infos.end(),
-            [](const RunInfo& a, const RunInfo& b) { return a.began != b.began ? a.began > b.began : a.id > b.id; });
-  return infos;
-}
-
 Result<std::vector<std::string>> TrashImpl::select(const std::string& run, const RunScope& scope) {
   if (!run.empty()) return std::vector<std::string>{toHex(run)};
-  auto all = runs(scope);
-  if (!all.ok()) return all.error();
+  Looking looking{.sizes = false};
   std::vector<std::string> names;
-  for (auto& info : *all) names.push_back(toHex(info.id));
+  for (auto& info : look(scope, looking)) names.push_back(toHex(info.id));
   return names;
 }
 
@@ -313,24 +190,26 @@ Result<uint64_t> TrashImpl::empty(uint64_t olderThan) {
 }
 
 void TrashImpl::sweep() {
-  auto all = runs({});
-  if (!all.ok()) return;
+  Looking looking{.isPatient = true};
+  auto all = look({}, looking);
+  if (!looking.isWhole) return;  // the trash is about to be closed
+  looked = true;
   keepBounds();
-  std::erase_if(*all, [&](const RunInfo& info) { return !isKept(toHex(info.id)); });
+  std::erase_if(all, [&](const RunInfo& info) { return !isKept(toHex(info.id)); });
   struct statvfs disk;
   uint64_t room = UINT64_MAX;
   if (fstatvfs(trash, &disk) == 0) room = uint64_t(double(disk.f_blocks) * double(disk.f_frsize) * limits.share);
   int64_t now = nowNanoseconds();
-  std::erase_if(*all, [&](const RunInfo& info) {
+  std::erase_if(all, [&](const RunInfo& info) {
     bool isOld = now > info.ended && uint64_t(now - info.ended) > limits.time;
     return isOld && drop(toHex(info.id));
   });
   uint64_t total = 0;
-  for (auto& info : *all) total += info.bytes;
-  while (total > room && !all->empty()) {
-    auto info = all->begin() + ptrdiff_t(leastWorthKeeping(*all));
+  for (auto& info : all) total += info.bytes;
+  while (total > room && !all.empty()) {
+    auto info = all.begin() + ptrdiff_t(leastWorthKeeping(all));
     if (drop(toHex(info->id))) total -= info->bytes;
-    all->erase(info);
+    all.erase(info);
   }
   held = total;
 }

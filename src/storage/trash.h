@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -96,6 +97,15 @@ class Trash {
   // Keeps the limits; called at open, after batches and hourly.
   virtual void sweep() = 0;
   virtual uint64_t bytes() const = 0;
+
+  // What methods answer that would have to measure for long what runs keep, which the trash's own thread does then.
+  // The answer to a call after the next look of that thread does not depend on one any more.
+  static Error beingLookedAt();
+  static bool isBeingLookedAt(const Error& error);
+  // Has that thread look soon, and calls this then, on that thread; at once after stop(). Does not block.
+  virtual void whenLooked(std::function<void()> then) = 0;
+  // Ends what takes long soon; to be called before the destruction, where that must not last. Does not block.
+  virtual void stop() = 0;
 };
 
 }  // namespace capstan::storage

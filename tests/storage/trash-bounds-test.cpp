@@ -1,4 +1,6 @@
 // How much the runs of a share may keep: the oldest of them go first, nobody else's do, and the latest stays whole.
+#include <future>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -277,6 +279,39 @@ TEST(TrashLedger, RemembersWhatWasThereWhenARunBeganFirst) {
   ledger.remember({"run", "share", 1}, first);
   ledger.remember({"run", "share", 2}, again);
   EXPECT_EQ(again[0].before, 1000u);
+}
+
+TEST_F(TrashBoundsTest, LeavesWhatTakesLongToMeasureToItsOwnThread) {
+  for (int i = 0; i < 6000; ++i) temp.write("many/" + std::to_string(i), "");
+  ASSERT_EQ(carryOut(begin("many", "share", UINT64_MAX), makeRemove("many", true, {})), "");
+  open();
+  trash->stop();  // before that thread has come far
+  auto asked = trash->runs();
+  ASSERT_FALSE(asked.ok());
+  EXPECT_TRUE(Trash::isBeingLookedAt(asked.error()));
+  EXPECT_FALSE(trash->begin({}, "", "", {"share", {}}, boundsOf("share", 0)).ok()) << "it has to be counted first";
+  EXPECT_TRUE(trash->begin({}, "", "", {}, {}).ok()) << "the owner's are not bound";
+  open();
+  std::promise<void> looked;
+  trash->whenLooked([&]() { looked.set_value(); });
+  looked.get_future().wait();
+  asked = trash->runs();
+  ASSERT_TRUE(asked.ok());
+  EXPECT_EQ(asked->size(), 1u);
+}
+
+TEST_F(TrashBoundsTest, MeasuresWhatComesBackBeforeItsTurn) {
+  for (int i = 0; i < 3000; ++i) temp.write("many/" + std::to_string(i), "");
+  auto run = begin("many", "");
+  ASSERT_EQ(carryOut(run, makeRemove("many", true, {})), "");
+  auto restore = trash->restore(run->id(), "many", "back").value();
+  EXPECT_EQ(restore->growth(*root), int64_t(LEAST_CHARGE)) << "whoever asks now does not wait";
+  size_t budget = 0, slices = 1;
+  EXPECT_FALSE(restore->measure(budget));
+  for (budget = 1000; !restore->measure(budget); ++slices) budget = 1000;
+  EXPECT_GE(slices, 3u);
+  EXPECT_EQ(restore->growth(*root), 3001 * int64_t(LEAST_CHARGE));
+  EXPECT_EQ(carryOut(nullptr, std::move(restore)), "");
 }
 
 }  // namespace

@@ -53,15 +53,18 @@ Status BatchCopies::checkQuota(const Job& job) {
 Result<bool> BatchCopies::stageStep() {
   auto deadline = std::chrono::steady_clock::now() + SLICE;
   while (next < jobs.size()) {
-    if (jobs[next].bytes == 0 || stage(jobs[next])) ++next;  // 0: not there, or not yet
+    auto over = jobs[next].bytes == 0 ? Result<bool>(true) : stage(jobs[next]);  // 0: not there, or not yet
+    if (!over.ok()) return over;
+    if (*over) ++next;
     if (std::chrono::steady_clock::now() >= deadline) break;
   }
   return next == jobs.size();
 }
 
-bool BatchCopies::stage(Job& job) {
+Result<bool> BatchCopies::stage(Job& job) {
   if (job.staged == nullptr) {
     Status fits = checkQuota(job);
+    if (!fits.ok() && storage::isBeingMeasured(fits.error())) return fits.error();
     if (!fits.ok()) {
       job.failure = fits.error();
       return true;

@@ -25,7 +25,7 @@ class BatchCopies {
   void keep(std::vector<std::unique_ptr<storage::Mutation>> mutations) { others = std::move(mutations); }
   // How many bytes staging will take at most. Blocks.
   Result<uint64_t> measure();
-  // Blocks for about 50 ms. True when all is staged that can be.
+  // Blocks for about 50 ms. True when all is staged that can be. Error: beingMeasured(); then it is to be called again.
   Result<bool> stageStep();
   // All mutations of the batch, each in its place. Called once.
   std::vector<std::unique_ptr<storage::Mutation>> takeAll();
@@ -38,9 +38,9 @@ class BatchCopies {
     std::optional<Error> failure = {};
     uint64_t bytes = 0;  // of the source, as it was measured
   };
-  // True when it is over.
-  bool stage(Job& job);
-  // Why there is no room for it.
+  // True when it is over. Error: beingMeasured().
+  Result<bool> stage(Job& job);
+  // Why there is no room for it, or that it is not known yet.
   Status checkQuota(const Job& job);
 
   const std::shared_ptr<const View> view;

@@ -192,7 +192,10 @@ kj::Promise<Status> BatchServer::stageCopies(const Committer::Ticket& ticket) {
       .then([this](Result<uint64_t> bytes) -> kj::Promise<Status> {
         Status held = bytes.ok() ? slot.hold(0, *bytes) : Status(bytes.error());
         if (!held.ok()) return Status(unchanged(held.error()));
-        return repeat(folder, slot.connection(), [copies = copies]() { return copies->stageStep(); });
+        auto step = [this]() {
+          return view->run(slot.connection(), [copies = copies]() { return copies->stageStep(); });
+        };
+        return repeatUntilDone(slot.connection(), step);
       });
 }
 

@@ -38,9 +38,9 @@ kj::Promise<void> FileStoreServer::begin(BeginContext context) {
   }
   std::string id(rpc::asView(options.getRun())), label = options.getLabel().cStr();
   context.releaseParams();
-  return folder
-      .run(*scope, [view = view, id = std::move(id), label = std::move(label),
-                    client = scope->client]() { return view->begin(id, label, client); })
+  return view
+      ->run(*scope, [view = view, id = std::move(id), label = std::move(label),
+                     client = scope->client]() { return view->begin(id, label, client); })
       .then([&folder = folder, view = view, refuse, context,
              slot = BatchSlot(std::move(*slot))](Result<std::shared_ptr<Run>> run) mutable {
         if (!run.ok()) return refuse(context, run.error());

@@ -181,9 +181,9 @@ kj::Promise<Status> runCopy(FolderState& folder, ConnectionScope& scope, std::sh
                             std::shared_ptr<RunningCopy> copy) {
   auto job = folder.run(scope, [view, tree = copy->tree]() {
     auto done = tree->step();
-    // It is not worth while to go on with what there will be no room for.
+    // It is not worth while to go on with what there will be no room for, as soon as that is known.
     Status fits = done.ok() && !*done ? view->mayGrow(tree->contentBytes()) : okStatus();
-    return fits.ok() ? done : Result<bool>(fits.error());
+    return fits.ok() || storage::isBeingMeasured(fits.error()) ? done : Result<bool>(fits.error());
   });
   return job.then(
       [&folder, &scope, view = kj::mv(view), copy = kj::mv(copy)](Result<bool> done) mutable -> kj::Promise<Status> {
@@ -226,9 +226,9 @@ kj::Promise<void> FileStoreServer::create(CreateContext context) {
   if (options.getExpectedSize().isKnown()) creation.expectedSize = options.getExpectedSize().getKnown();
   context.releaseParams();
 
-  return folder
-      .run(*scope,
-           [&folder = folder, creation = std::move(creation), view = view]() { return creation.begin(folder, *view); })
+  return view
+      ->run(*scope,
+            [&folder = folder, creation = std::move(creation), view = view]() { return creation.begin(folder, *view); })
       .then([&folder = folder, scope = kj::addRef(*scope)](Content content) mutable {
         auto& connection = *scope;
         return takeUp(folder, connection, kj::mv(content)).attach(kj::mv(scope));
@@ -263,16 +263,16 @@ kj::Promise<void> FileStoreServer::put(PutContext context) {
   auto ticket = view->takeTicket(*scope);
   auto content = textOf(params.getContent());
   context.releaseParams();
-  return folder
-      .run(*scope,
-           [view = view, target = *target, content = std::move(content), check = std::move(*check),
-            client = scope->client]() -> Result<StagedPut> {
-             auto run = view->runOf(target.run, client);
-             if (!run.ok()) return run.error();
-             auto file = stageWhole(view->staging(), target.path, target.attributes, content, check);
-             if (!file.ok()) return file.error();
-             return StagedPut{std::move(*file), std::move(*run)};
-           })
+  return view
+      ->run(*scope,
+            [view = view, target = *target, content = std::move(content), check = std::move(*check),
+             client = scope->client]() -> Result<StagedPut> {
+              auto run = view->runOf(target.run, client);
+              if (!run.ok()) return run.error();
+              auto file = stageWhole(view->staging(), target.path, target.attributes, content, check);
+              if (!file.ok()) return file.error();
+              return StagedPut{std::move(*file), std::move(*run)};
+            })
       .then([view = view, target = std::move(*target),
              ticket = kj::mv(ticket)](Result<StagedPut> put) mutable -> kj::Promise<Result<Entry>> {
         if (!put.ok()) return Result<Entry>(put.error());

@@ -12,6 +12,7 @@
 #include <capstan/server/files/leftovers.h>
 #include <capstan/server/files/listing.h>
 #include <capstan/server/files/noticing.h>
+#include <capstan/server/files/quota.h>
 #include <capstan/server/files/view.h>
 #include <capstan/storage/committer.h>
 #include <capstan/storage/mutation.h>
@@ -36,7 +37,12 @@ FolderState::FolderState(FolderOptions options, BlockingPool& pool, std::unique_
                                         ChangeJournal::Options{.changes = this->options.watchChanges});
 }
 
-FolderState::~FolderState() noexcept(false) { noticing->stop(); }
+FolderState::~FolderState() noexcept(false) {
+  // Before jobs are waited for.
+  quotas->threads().stop();
+  trash->stop();
+  noticing->stop();
+}
 
 Result<std::unique_ptr<ServedFolder>> ServedFolder::open(FolderOptions options, BlockingPool& pool) {
   storage::TreeOptions treeOptions;

@@ -25,7 +25,6 @@ constexpr int64_t MEASURING_SHARE = 50;  // at most this part of the time goes i
 }  // namespace
 
 bool Usage::isDue(uint64_t wanted, uint64_t bound) const {
-  std::lock_guard lock(mutex);
   if (!known) return true;
   auto age = Clock::now() - measured;
   if (wanted > 0 && age > std::max<Clock::duration>(OUT_OF_DATE, took * MEASURING_SHARE)) return true;
@@ -34,37 +33,73 @@ bool Usage::isDue(uint64_t wanted, uint64_t bound) const {
 }
 
 bool Usage::isOlderThan(Clock::duration age) const {
-  std::lock_guard lock(mutex);
   return !known || Clock::now() - measured > std::max<Clock::duration>(age, took * MEASURING_SHARE);
 }
 
-void Usage::prepare(uint64_t wanted, uint64_t bound) {
-  if (!isDue(wanted, bound)) return;
-  std::lock_guard one(measuring);
-  if (isDue(wanted, bound)) measure();  // else somebody else has just done it
+Status Usage::prepare(uint64_t wanted, uint64_t bound) {
+  std::unique_lock lock(mutex);
+  return isDue(wanted, bound) ? measure(std::move(lock)) : okStatus();
 }
 
-void Usage::refresh() {
-  if (!isOlderThan(REMEASURE_TIME)) return;
-  std::lock_guard one(measuring);
-  if (isOlderThan(REMEASURE_TIME)) measure();
+Status Usage::refresh() {
+  std::unique_lock lock(mutex);
+  return isOlderThan(REMEASURE_TIME) ? measure(std::move(lock)) : okStatus();
 }
 
-void Usage::measure() {
+Status Usage::measure(std::unique_lock<std::mutex> lock) {
+  if (current != nullptr) return storage::beingMeasured();
+  auto mine = current = std::make_shared<Measurement>();
+  meanwhile = 0;
+  lock.unlock();
+  if (goOn(*mine)) return okStatus();
+  auto self = shared_from_this();
+  measuring->add({[self, mine]() { return self->goOn(*mine); }, [self, mine]() { self->finish(*mine, {}); }});
+  return storage::beingMeasured();
+}
+
+bool Usage::goOn(Measurement& measurement) {
+  if (!measurement.walk) {
+    auto folder = storage::newRootBeneath(served, path)->open("", O_RDONLY | O_DIRECTORY, Follow::NO);
+    if (!folder.ok()) {  // a folder that is not there holds nothing
+      finish(measurement, 0);
+      return true;
+    }
+    measurement.folder = kj::mv(*folder);
+    measurement.walk.emplace(measurement.folder, ".");
+  }
+  size_t budget = storage::ContentWalk::SLICE;
+  if (!measurement.walk->step(budget)) return false;
+  finish(measurement, measurement.walk->bytes());
+  return true;
+}
+
+void Usage::finish(const Measurement& measurement, std::optional<uint64_t> found) {
+  std::vector<Waiter> waited;
   {
     std::lock_guard lock(mutex);
-    meanwhile = 0;
+    current = nullptr;
+    waited.swap(waiters);
+    if (found) {
+      measured = Clock::now();
+      took = measured - measurement.begin;
+      *found -= std::min(*found, storage::LEAST_CHARGE);  // the folder itself
+      total = saturatingSum(saturatingSigned(*found), std::max<int64_t>(meanwhile, 0));
+      known = true;
+    }
   }
-  auto begin = Clock::now();
-  // A folder that is not there holds nothing.
-  auto folder = storage::newRootBeneath(served, path)->open("", O_RDONLY | O_DIRECTORY, Follow::NO);
-  uint64_t found = folder.ok() ? storage::contentIn(*folder, ".") : 0;
+  for (auto& waiter : waited) waiter->fulfill();
+}
+
+kj::Promise<void> Usage::whenMeasured() {
   std::lock_guard lock(mutex);
-  measured = Clock::now();
-  took = measured - begin;
-  found -= std::min(found, storage::LEAST_CHARGE);  // the folder itself
-  total = saturatingSum(saturatingSigned(found), std::max<int64_t>(meanwhile, 0));
-  known = true;
+  if (current == nullptr) return kj::READY_NOW;
+  if (waiters.size() >= waitersToLookAt) {
+    std::erase_if(waiters, [](Waiter& waiter) { return !waiter->isWaiting(); });
+    waitersToLookAt = std::max<size_t>(64, 2 * waiters.size());
+  }
+  auto paf = kj::newPromiseAndCrossThreadFulfiller<void>();
+  waiters.push_back(kj::mv(paf.fulfiller));
+  return kj::mv(paf.promise);
 }
 
 uint64_t Usage::bytes() const {
@@ -88,9 +123,15 @@ Status Quota::check(int64_t growth) const {
                {}};
 }
 
-storage::TrashBound Quota::ofTrash() const {
-  usage->refresh();
-  return {holder, bound, usage->bytes(), label};
+Status Quota::checkAlone(uint64_t bytes) const {
+  if (bytes <= bound) return okStatus();
+  return Error{ErrorCode::QUOTA, label + " may hold " + std::to_string(bound) + " bytes, and this has more", {}};
+}
+
+Result<storage::TrashBound> Quota::ofTrash() const {
+  Status known = usage->refresh();
+  if (!known.ok()) return known.error();
+  return storage::TrashBound{holder, bound, usage->bytes(), label};
 }
 
 std::string holderOf(const Grant& grant) {
@@ -101,7 +142,7 @@ std::string holderOf(const Grant& grant) {
 std::shared_ptr<Usage> Quotas::usageOf(const std::string& path) {
   std::lock_guard lock(mutex);
   auto& usage = usages[path];
-  if (usage == nullptr) usage = std::make_shared<Usage>(served, path);
+  if (usage == nullptr) usage = std::make_shared<Usage>(served, path, measuring);
   return usage;
 }
 

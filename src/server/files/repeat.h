@@ -6,16 +6,22 @@
 
 namespace capstan::server::files {
 
-// Repeats a job on the pool until it answers true, or fails, or the connection has ended. `folder` and `scope` must
-// outlive the promise.
-template <typename Step>
-kj::Promise<Status> repeat(FolderState& folder, ConnectionScope& scope, Step step) {
-  return folder.run(scope, step).then([&folder, &scope, step](Result<bool> done) -> kj::Promise<Status> {
+// Repeats what answers the promise of a Result<bool> until that is true, or it fails, or the connection has ended.
+// `scope` must outlive the promise.
+template <typename RunStep>
+kj::Promise<Status> repeatUntilDone(ConnectionScope& scope, RunStep runStep) {
+  return runStep().then([&scope, runStep](Result<bool> done) -> kj::Promise<Status> {
     if (!done.ok()) return Status(done.error());
     if (*done) return okStatus();
     if (scope.gone) return Status(connectionGoneError());
-    return repeat(folder, scope, step);
+    return repeatUntilDone(scope, runStep);
   });
+}
+
+// The same for a job on the pool. `folder` and `scope` must outlive the promise.
+template <typename Step>
+kj::Promise<Status> repeat(FolderState& folder, ConnectionScope& scope, Step step) {
+  return repeatUntilDone(scope, [&folder, &scope, step]() { return folder.run(scope, step); });
 }
 
 }  // namespace capstan::server::files

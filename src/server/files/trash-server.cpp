@@ -93,7 +93,7 @@ kj::Promise<void> TrashServer::runs(RunsContext context) {
   std::string before = textOf(params.getBefore());
   size_t max = params.getMaxRuns() == 0 ? MAX_RUNS : std::min(params.getMaxRuns(), MAX_RUNS);
   context.releaseParams();
-  return folder.run(*scope, [view = view]() { return view->runs(); })
+  return view->run(*scope, [view = view]() { return view->runs(); })
       .then([context, before, max](Result<std::vector<RunInfo>> all) mutable {
         auto results = context.getResults();
         if (!all.ok()) return rpc::setError(results.initOutcome(), all.error());
@@ -153,7 +153,7 @@ kj::Promise<void> TrashServer::undo(UndoContext context) {
   std::string run = textOf(context.getParams().getRun());
   context.releaseParams();
   auto ticket = view->takeTicket(*scope);
-  return folder.run(*scope, [view = view, run, client = scope->client]() { return prepareUndo(*view, run, client); })
+  return view->run(*scope, [view = view, run, client = scope->client]() { return prepareUndo(*view, run, client); })
       .then([view = view, context, ticket = kj::mv(ticket)](Result<Undo> undo) mutable -> kj::Promise<void> {
         if (!undo.ok()) return fail(context, undo.error());
         auto under = undo->under->id();
@@ -166,7 +166,7 @@ kj::Promise<void> TrashServer::undo(UndoContext context) {
 
 kj::Promise<void> TrashServer::empty(EmptyContext context) {
   uint64_t olderThan = context.getParams().getOlderThan();
-  return folder.run(*scope, [view = view, olderThan]() { return view->emptyTrash(olderThan); })
+  return view->run(*scope, [view = view, olderThan]() { return view->emptyTrash(olderThan); })
       .then([context](Result<uint64_t> freed) mutable {
         auto results = context.getResults();
         if (!freed.ok()) return rpc::setError(results.initOutcome(), freed.error());

@@ -1,5 +1,6 @@
 #include <capstan/server/files/upload.h>
 
+#include <capstan/base/saturating.h>
 #include <capstan/rpc/entry-wire.h>
 #include <capstan/rpc/outcome.h>
 #include <capstan/server/files/leftovers.h>
@@ -86,7 +87,12 @@ kj::Promise<void> UploadServer::skip(SkipContext context) {
   KJ_IF_MAYBE (error, refusal()) {
     return rpc::exceptionFromError(*error);
   }
-  return pieces.add(Piece{nullptr, context.getParams().getCount()});
+  // Zeros take nothing of the disk, and count as content all the same.
+  uint64_t count = context.getParams().getCount();
+  skipped = saturatingSum(skipped, count);
+  Status fits = view->mayHold(saturatingSum(skipped, stagedBytes.amount()));
+  if (!fits.ok()) return rpc::exceptionFromError(tooMuch.emplace(withPath(fits.error())));
+  return pieces.add(Piece{nullptr, count});
 }
 
 kj::Promise<void> UploadServer::copyRange(CopyRangeContext context) {
@@ -167,7 +173,7 @@ kj::Promise<Result<Entry>> UploadServer::store(Committer::Ticket ticket, Content
 }
 
 kj::Promise<Result<UploadServer::Sealed>> UploadServer::seal() {
-  return folder.run(
+  return view->run(
       slot.connection(),
       [content = content, target = target, view = view, client = slot.connection().client]() -> Result<Sealed> {
         auto run = view->runOf(target.run, client);

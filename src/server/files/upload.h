@@ -68,6 +68,7 @@ class UploadServer final : public Guarded<schema::Upload> {
   // owned by the loop
   State state = State::OPEN;
   Meters::Charge stagedBytes;
+  uint64_t skipped = 0;      // bytes of holes
   kj::Maybe<Error> tooMuch;  // was sent: nothing more is taken, nor committed
   PieceQueue pieces;         // its error names the path
 };

@@ -4,11 +4,15 @@
 
 #include <algorithm>
 
+#include <kj/debug.h>
+#include <kj/vector.h>
+
 #include <capstan/base/path.h>
 #include <capstan/base/saturating.h>
 #include <capstan/server/files/granted-mutation.h>
 #include <capstan/server/files/listing.h>
 #include <capstan/server/files/notices.h>
+#include <capstan/server/files/repeat.h>
 #include <capstan/storage/beneath.h>
 #include <capstan/storage/mutation.h>
 #include <capstan/storage/run.h>
@@ -96,37 +100,76 @@ kj::Promise<Results> View::submitAll(Committer::Ticket ticket, Mutations mutatio
     for (auto& mutation : mutations) mutation = guarded(std::move(mutation));
     return folder.committer->submitAll(kj::mv(ticket), std::move(mutations), std::move(run));
   }
-  // Shared with the job, which may go on when nobody waits any more.
+  // Shared with the jobs, which may go on when nobody waits any more.
   auto all = std::make_shared<Mutations>(std::move(mutations));
+  // Slice by slice: how much comes back from the trash may take long to see.
+  auto measure = [all, next = std::make_shared<size_t>(0)](size_t budget) -> Result<bool> {
+    while (*next < all->size() && (*all)[*next]->measure(budget)) ++*next;
+    return *next == all->size();
+  };
+  auto step = [measure]() { return measure(storage::ContentWalk::SLICE); };
   auto prepare = [self = shared_from_this(), all]() { return self->prepareQuotas(*all); };
-  auto prepared = connection == nullptr ? folder.runAtOnce(prepare) : folder.run(*connection, prepare);
-  return prepared.then([self = shared_from_this(), all, run = std::move(run),
-                        ticket = kj::mv(ticket)](Status status) mutable -> kj::Promise<Results> {
-    if (!status.ok()) return Results(all->size(), status.error());
-    for (auto& mutation : *all) mutation = self->guarded(std::move(mutation));
-    return self->folder.committer->submitAll(kj::mv(ticket), std::move(*all), std::move(run));
-  });
+  KJ_REQUIRE(connection != nullptr, "a view without a connection submits nothing");
+  auto measured = *measure(0) ? kj::Promise<Status>(okStatus()) : repeat(folder, *connection, step);
+  return measured
+      .then([self = shared_from_this(), prepare](Status status) -> kj::Promise<Status> {
+        return status.ok() ? self->run(*self->connection, prepare) : kj::Promise<Status>(kj::mv(status));
+      })
+      .then([self = shared_from_this(), all, run = std::move(run),
+             ticket = kj::mv(ticket)](Status status) mutable -> kj::Promise<Results> {
+        if (!status.ok()) return Results(all->size(), status.error());
+        for (auto& mutation : *all) mutation = self->guarded(std::move(mutation));
+        return self->folder.committer->submitAll(kj::mv(ticket), std::move(*all), std::move(run));
+      });
 }
 
 Status View::prepareQuotas(const Mutations& mutations) const {
   int64_t growth = 0;
   for (auto& mutation : mutations) growth = saturatingSum(growth, std::max<int64_t>(mutation->growth(*tree), 0));
-  for (auto& quota : quotas) quota.prepare(uint64_t(growth));
+  for (auto& quota : quotas) {
+    Status known = quota.prepare(uint64_t(growth));
+    if (!known.ok()) return known;
+  }
   return okStatus();
 }
 
 Status View::mayGrow(uint64_t bytes) const {
   for (auto& quota : quotas) {
-    quota.prepare(bytes);
-    Status fits = quota.check(saturatingSigned(bytes));
+    Status fits = quota.prepare(bytes);
+    if (fits.ok()) fits = quota.check(saturatingSigned(bytes));
     if (!fits.ok()) return fits;
   }
   return okStatus();
 }
 
+Status View::mayHold(uint64_t bytes) const {
+  for (auto& quota : quotas) {
+    Status fits = quota.checkAlone(bytes);
+    if (!fits.ok()) return fits;
+  }
+  return okStatus();
+}
+
+kj::Maybe<kj::Promise<void>> View::whenMeasured(const Error& error) const {
+  if (Trash::isBeingLookedAt(error)) {
+    auto paf = kj::newPromiseAndCrossThreadFulfiller<void>();
+    auto looked = std::make_shared<kj::Own<kj::CrossThreadPromiseFulfiller<void>>>(kj::mv(paf.fulfiller));
+    folder.trash->whenLooked([looked]() { (*looked)->fulfill(); });
+    return kj::mv(paf.promise);
+  }
+  if (!storage::isBeingMeasured(error)) return nullptr;
+  kj::Vector<kj::Promise<void>> all;
+  for (auto& quota : quotas) all.add(quota.whenMeasured());
+  return kj::joinPromises(all.releaseAsArray());
+}
+
 Result<std::shared_ptr<Run>> View::begin(std::string id, std::string label, std::string client) const {
   std::vector<storage::TrashBound> bounds;
-  for (auto& quota : quotas) bounds.push_back(quota.ofTrash());
+  for (auto& quota : quotas) {
+    auto bound = quota.ofTrash();
+    if (!bound.ok()) return bound.error();
+    bounds.push_back(std::move(*bound));
+  }
   return folder.trash->begin(std::move(id), std::move(label), std::move(client), scope, std::move(bounds));
 }
 

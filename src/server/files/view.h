@@ -64,8 +64,17 @@ class View final : public std::enable_shared_from_this<View> {
                                                     std::vector<std::unique_ptr<Mutation>> mutations,
                                                     std::shared_ptr<Run> run) const;
 
-  // Why so many bytes more would be too many, as far as is known. Blocks, for long where it has to be measured anew.
+  // Runs the job on the pool, in turn. One that answers that something is being measured is run again when it was: that
+  // is waited for on the loop. `scope`: of this loop.
+  template <typename Job>
+  auto run(ConnectionScope& scope, Job job) const -> kj::Promise<decltype(job())> {
+    return runShared(kj::addRef(scope), std::make_shared<Job>(std::move(job)), TRIES);
+  }
+
+  // Why so many bytes more would be too many, as far as is known; beingMeasured() if that is out of date. Blocks.
   Status mayGrow(uint64_t bytes) const;
+  // Why content of so many bytes is too much whatever else is there. Does not block.
+  Status mayHold(uint64_t bytes) const;
 
   // The trash's, for runs that were begun under this grant, or one that was made from it, and for nothing outside of
   // this tree. They block.
@@ -94,6 +103,31 @@ class View final : public std::enable_shared_from_this<View> {
   std::unique_ptr<Mutation> guarded(std::unique_ptr<Mutation> mutation) const;
   // Measures what the quotas need to be known of, if there are any.
   Status prepareQuotas(const std::vector<std::unique_ptr<Mutation>>& mutations) const;
+
+  static constexpr unsigned TRIES = 4;
+  // Answers nothing if the error is of another kind.
+  kj::Maybe<kj::Promise<void>> whenMeasured(const Error& error) const;
+  template <typename Job>
+  auto runShared(kj::Own<ConnectionScope> scope, std::shared_ptr<Job> job, unsigned tries) const
+      -> kj::Promise<decltype((*job)())>;
 };
+
+template <typename Job>
+auto View::runShared(kj::Own<ConnectionScope> scope, std::shared_ptr<Job> job, unsigned tries) const
+    -> kj::Promise<decltype((*job)())> {
+  using Answer = decltype((*job)());
+  auto& connection = *scope;
+  return folder.run(connection, [job]() { return (*job)(); })
+      .then([self = shared_from_this(), scope = kj::mv(scope), job,
+             tries](Answer answer) mutable -> kj::Promise<Answer> {
+        if (answer.ok() || tries <= 1 || scope->gone) return kj::mv(answer);
+        KJ_IF_MAYBE (measured, self->whenMeasured(answer.error())) {
+          return measured->then([self = kj::mv(self), scope = kj::mv(scope), job = std::move(job), tries]() mutable {
+            return self->runShared(kj::mv(scope), std::move(job), tries - 1);
+          });
+        }
+        return kj::mv(answer);
+      });
+}
 
 }  // namespace capstan::server::files

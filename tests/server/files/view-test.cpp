@@ -1,5 +1,7 @@
 // What somebody sees and changes who holds a part of the tree: relative paths, quotas, runs of their own, and nothing
 // after their grant has ended.
+#include <future>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -144,6 +146,55 @@ TEST_F(ViewTest, StagesNoMoreCopiesThanTheQuotaLetsIn) {
   while (!copies.stageStep().value()) continue;
   EXPECT_EQ(staged().size(), 2u) << "with what is there";
   for (auto& mutation : copies.takeAll()) EXPECT_NE(mutation, nullptr);
+}
+
+TEST_F(ViewTest, NobodyWaitsForTheMeasuringOfWhatIsAnothers) {
+  std::promise<void> opened;
+  auto gate = opened.get_future().share();
+  auto& measuring = state().quotas->threads();
+  for (unsigned i = 0; i < MeasuringThreads::THREADS; ++i) {
+    auto block = [gate]() {
+      gate.wait();
+      return true;
+    };
+    measuring.add({block, []() {}});
+  }
+  for (int i = 0; i < 3000; ++i) temp.write("sub/" + std::to_string(i), "");
+  std::filesystem::create_directory(temp / "other");
+  use(newGrant("one", "sub", 100'000'000));
+  std::vector<kj::Promise<capnp::Response<schema::FileStore::PutResults>>> waiting;
+  for (int i = 0; i < 20; ++i) waiting.push_back(sendPut("new " + std::to_string(i), "1"));
+  connect();
+  use(newGrant("other", "other", 100'000'000));
+  EXPECT_TRUE(put("file", "1").ok());
+  use(Grant::newOwner());
+  EXPECT_TRUE(put("beside", "2").ok());
+  EXPECT_EQ(pool.pending(), 0u) << "no thread waits either";
+  for (auto& each : waiting) EXPECT_FALSE(each.poll(waitScope));
+  opened.set_value();
+  for (auto& each : waiting) EXPECT_TRUE(answerOf(each.wait(waitScope)).ok());
+  EXPECT_EQ(folder->storedBelow("sub"), 3021 * LEAST_CHARGE);
+}
+
+TEST_F(ViewTest, TakesNoMoreHolesThanTheQuotaIs) {
+  use(newGrant("one", "sub", 1 << 30));
+  auto begin = [&]() {
+    auto request = store.createRequest();
+    request.setPath(rpc::asData("sparse"));
+    return request.send().wait(waitScope).getUpload();
+  };
+  auto skip = [&](schema::Upload::Client& upload, uint64_t count) {
+    auto request = upload.skipRequest();
+    request.setCount(count);
+    return request.send();
+  };
+  auto fits = begin();
+  skip(fits, 1 << 29).wait(waitScope);
+  EXPECT_EQ(errorOf(fits.commitRequest().send().wait(waitScope).getOutcome()), ErrorCode::UNSET);
+  auto large = begin();
+  skip(large, 1 << 29).wait(waitScope);
+  EXPECT_ANY_THROW(skip(large, 1ull << 40).wait(waitScope));
+  EXPECT_EQ(errorOf(large.commitRequest().send().wait(waitScope).getOutcome()), ErrorCode::QUOTA);
 }
 
 TEST_F(ViewTest, LetsNobodyButTheOwnerSetIdBits) {
