@@ -83,7 +83,13 @@ kj::Maybe<kj::Own<ReceivedMessage>> FrameReader::next() {
 
   size_t contentBytes = totalWords * WORD;
   isHeldBack = contentBytes > mostContent;
-  if (isHeldBack) return nullptr;
+  if (isHeldBack) {
+    // Behind other messages it may follow from them that the bound is lifted.
+    if (counters.messagesReceived == 0) {
+      refuse(kj::str("the peer began with a message of ", contentBytes, " bytes; ", mostContent, " are the limit"));
+    }
+    return nullptr;
+  }
   auto arrived = available.slice(tableBytes, available.size());
   bool whole = arrived.size() >= contentBytes;
   if (!whole && contentBytes <= DIRECT_BYTES) return nullptr;

@@ -51,7 +51,7 @@ class FrameReader {
   kj::Promise<bool> fill(kj::AsyncInputStream& stream);
 
   // From now on a message with more content than this is neither read nor given memory: fill() waits, until the bound
-  // is lifted with SIZE_MAX.
+  // is lifted with SIZE_MAX. The first message of all is refused.
   void holdBackAbove(size_t bytes);
 
   // Throws, and lets violation() answer this.

@@ -375,6 +375,23 @@ TEST(PeerConnection, TakesNoLongMessageOfOneWhoIsNotTrustedYet) {
   EXPECT_EQ(bytes, 1'060'005u);
 }
 
+TEST(PeerConnection, EndsWithAPeerThatBeginsWithALongMessageBeforeItIsTrusted) {
+  Loop loop;
+  PeerOptions options;
+  options.strangersMessageBytes = 64 << 10;
+  WireCounters counters;
+  auto pipe = kj::newTwoWayPipe();
+  PeerConnection server(kj::mv(pipe.ends[0]), capnp::rpc::twoparty::Side::SERVER, served<TestGateway>(), counters,
+                        options);
+  capnp::MallocMessageBuilder message;
+  message.initRoot<capnp::rpc::Message>().initCall().initParams().getContent().initAs<capnp::Data>(100'000);
+  auto bytes = asString(capnp::messageToFlatArray(message));
+  auto writing =
+      pipe.ends[1]->write(bytes.data(), bytes.size()).catch_([](kj::Exception&&) {}).eagerlyEvaluate(nullptr);
+  server.onDisconnect().wait(loop.waitScope);
+  EXPECT_TRUE(server.violation() != nullptr);
+}
+
 TEST(PeerConnection, LimitsWhatAStreamHasInFlight) {
   class StuckSink final : public schema::ByteSink::Server {
     kj::Promise<void> write(WriteContext) override { return kj::NEVER_DONE; }
