@@ -69,7 +69,7 @@ class TreeCopy {
 
   const Root& root;
   Staging& staging;
-  Staging::Hold hold;
+  Holds::Hold hold;
   Disk& disk;
   const CopyOptions options;
   const std::string stagedName;

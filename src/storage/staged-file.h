@@ -59,7 +59,7 @@ class StagedFile {
   bool giveUp();
 
   Staging& staging;
-  Staging::Hold hold;
+  Holds::Hold hold;
   const std::shared_ptr<const void> holder;
   const int folderFd;
   const std::string fileName;

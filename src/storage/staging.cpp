@@ -112,10 +112,7 @@ struct Staging::Impl {
   std::mutex laneMutex;
   std::array<std::shared_ptr<Lane>, LANES> lanes;
 
-  // protected by holdMutex
-  std::mutex holdMutex;
-  std::condition_variable released;
-  size_t holds = 0;
+  Holds holds;
 
   // protected by resumeMutex, which is taken before the other two
   std::mutex resumeMutex;
@@ -210,16 +207,7 @@ struct Staging::Impl {
   }
 };
 
-Staging::Hold::Hold(Staging& staging) : staging(&staging) {
-  std::lock_guard guard(staging.impl->holdMutex);
-  ++staging.impl->holds;
-}
-
-Staging::Hold::~Hold() {
-  // Notified under the lock: once it is free, the destructor of Staging may go on.
-  std::lock_guard guard(staging->impl->holdMutex);
-  if (--staging->impl->holds == 0) staging->impl->released.notify_all();
-}
+Holds::Hold Staging::hold() { return Holds::Hold(impl->holds); }
 
 Staging::Staging(std::unique_ptr<Impl> impl) : impl(std::move(impl)) {}
 
@@ -242,10 +230,7 @@ Result<std::unique_ptr<Staging>> Staging::open(const Root& root, uint64_t resume
 }
 
 Staging::~Staging() noexcept(false) {
-  {
-    std::unique_lock guard(impl->holdMutex);
-    impl->released.wait(guard, [this] { return impl->holds == 0; });
-  }
+  impl->holds.wait();
   {
     std::lock_guard guard(impl->mutex);
     impl->stop = true;

@@ -15,6 +15,7 @@
 #include <kj/io.h>
 
 #include <capstan/base/error.h>
+#include <capstan/base/holds.h>
 #include <capstan/storage/root.h>
 
 namespace capstan::storage {
@@ -31,17 +32,7 @@ class Staging {
 
   // As long as one exists, the destructor of Staging (and so that of the Root) waits. For jobs on the pool, which go on
   // when nobody waits for them any more.
-  class Hold {
-   public:
-    explicit Hold(Staging& staging);
-    Hold(const Hold& other) : Hold(*other.staging) {}
-    Hold& operator=(const Hold&) = delete;
-    ~Hold();
-
-   private:
-    Staging* staging;
-  };
-  Hold hold() { return Hold(*this); }
+  Holds::Hold hold();
 
   // This server's folder. Owned by this object.
   int fd() const;

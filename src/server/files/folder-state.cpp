@@ -38,10 +38,11 @@ FolderState::FolderState(FolderOptions options, BlockingPool& pool, std::unique_
 }
 
 FolderState::~FolderState() noexcept(false) {
-  // Before jobs are waited for.
+  // Before jobs are waited for, which use all of these.
   quotas->threads().stop();
   trash->stop();
   noticing->stop();
+  jobs.wait();
 }
 
 Result<std::unique_ptr<ServedFolder>> ServedFolder::open(FolderOptions options, BlockingPool& pool) {

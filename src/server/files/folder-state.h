@@ -4,6 +4,7 @@
 #include <memory>
 
 #include <capstan/base/entry.h>
+#include <capstan/base/holds.h>
 #include <capstan/server/access/in-turn.h>
 #include <capstan/server/files/served-folder.h>
 #include <capstan/storage/committer.h>
@@ -47,7 +48,7 @@ class FolderState final : public ServedFolder {
   // For what nobody can ask for much of.
   template <typename Func>
   auto runAtOnce(Func&& job) {
-    return pool.run([hold = staging->hold(), job = std::forward<Func>(job)]() mutable { return job(); });
+    return pool.run([hold = Holds::Hold(jobs), job = std::forward<Func>(job)]() mutable { return job(); });
   }
 
   // What `fd` (of any kind, O_PATH too) holds, as the entry at `path`: with `cached`, and a symlink's target. Errors
@@ -56,6 +57,7 @@ class FolderState final : public ServedFolder {
 
   const FolderOptions options;
   BlockingPool& pool;
+  Holds jobs;
   std::unique_ptr<Cache> cache;
   std::unique_ptr<Listings> listings;
   std::unique_ptr<Noticing> noticing;    // told by the committer
