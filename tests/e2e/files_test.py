@@ -279,7 +279,8 @@ class PlantedConfiguration(EndToEnd):
         self.plant('server = "%s"\ntoken-file = "own.token"\n' % self.server.address)
         self.assertEqual(self.ok("ls").text, "here\n")
         os.symlink(self.server.token_file, self.local("link.token"))
-        for name in (self.server.token_file, "~/x", "../work/own.token", "link.token"):
+        around = "../%s/own.token" % os.path.basename(os.path.dirname(self.local("own.token")))
+        for name in (self.server.token_file, "~/x", around, "link.token"):
             self.plant('server = "%s"\ntoken-file = "%s"\n' % (self.server.address, name))
             outcome = self.fails(2, "usage", "ls")
             self.assertIn(".capstan.toml: token-file", outcome.errors)
