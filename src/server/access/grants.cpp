@@ -146,7 +146,7 @@ class GrantsImpl final : public Grants {
 
   std::vector<std::shared_ptr<Grant>> refresh() override {
     std::lock_guard turn(disk);
-    for (auto& id : endsToStore()) writeEnd(id);
+    for (auto& id : endsToStore()) (void)writeEnd(id);  // what fails stays among them
     if (folder->hasChanged()) readChanges(Folder::IS_OPEN);
     return std::exchange(unreported, {});
   }
