@@ -109,14 +109,15 @@ kj::Maybe<kj::Own<ReceivedMessage>> FrameReader::next() {
 }
 
 kj::Promise<bool> FrameReader::fill(kj::AsyncInputStream& stream) {
-  if (isHeldBack) {
+  if (partial.get() != nullptr) return fillPartial(stream);
+  prepareBuffer();
+  size_t room = buffer.size() - end;
+  // As long as there is room for it, a peer's end is noticed.
+  if (isHeldBack && room == 0) {
     auto paf = kj::newPromiseAndFulfiller<bool>();
     heldBack = kj::mv(paf.fulfiller);
     return kj::mv(paf.promise);
   }
-  if (partial.get() != nullptr) return fillPartial(stream);
-  prepareBuffer();
-  size_t room = buffer.size() - end;
   if (largeBefore) room = kj::min(room, READ_AFTER_LARGE);
   return stream.tryRead(buffer.begin() + end, 1, room).then([this](size_t count) {
     counters.bytesReceived.fetch_add(count, std::memory_order_relaxed);

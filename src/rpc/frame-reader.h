@@ -50,8 +50,8 @@ class FrameReader {
   // called after next() answered null, one call at a time.
   kj::Promise<bool> fill(kj::AsyncInputStream& stream);
 
-  // From now on a message with more content than this is neither read nor given memory: fill() waits, until the bound
-  // is lifted with SIZE_MAX. The first message of all is refused.
+  // From now on a message with more content than this is given no memory, and not read beyond the buffer: fill() waits,
+  // until the bound is lifted with SIZE_MAX. The first message of all is refused. Precondition: at least CHUNK_BYTES.
   void holdBackAbove(size_t bytes);
 
   // Throws, and lets violation() answer this.

@@ -392,6 +392,28 @@ TEST(PeerConnection, EndsWithAPeerThatBeginsWithALongMessageBeforeItIsTrusted) {
   EXPECT_TRUE(server.violation() != nullptr);
 }
 
+TEST(PeerConnection, NoticesTheEndOfAPeerWhoseLongMessageIsHeldBack) {
+  Loop loop;
+  PeerOptions options;
+  options.strangersMessageBytes = 64 << 10;
+  WireCounters counters;
+  auto pipe = kj::newTwoWayPipe();
+  PeerConnection server(kj::mv(pipe.ends[0]), capnp::rpc::twoparty::Side::SERVER, served<TestGateway>(), counters,
+                        options);
+  capnp::MallocMessageBuilder bootstrap, message;
+  bootstrap.initRoot<capnp::rpc::Message>().initBootstrap().setQuestionId(0);
+  message.initRoot<capnp::rpc::Message>().initCall().initParams().getContent().initAs<capnp::Data>(100'000);
+  auto bytes =
+      asString(capnp::messageToFlatArray(bootstrap)) + asString(capnp::messageToFlatArray(message)).substr(0, 20'000);
+  auto writing = pipe.ends[1]->write(bytes.data(), bytes.size()).eagerlyEvaluate(nullptr);
+  settle(loop.waitScope);
+  pipe.ends[1]->shutdownWrite();
+  auto reading = pipe.ends[1]->readAllBytes().ignoreResult().catch_([](kj::Exception&&) {}).eagerlyEvaluate(nullptr);
+  auto over = server.onDisconnect();
+  settle(loop.waitScope);
+  EXPECT_TRUE(over.poll(loop.waitScope));
+}
+
 TEST(PeerConnection, LimitsWhatAStreamHasInFlight) {
   class StuckSink final : public schema::ByteSink::Server {
     kj::Promise<void> write(WriteContext) override { return kj::NEVER_DONE; }
