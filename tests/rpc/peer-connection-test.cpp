@@ -375,41 +375,43 @@ TEST(PeerConnection, TakesNoLongMessageOfOneWhoIsNotTrustedYet) {
   EXPECT_EQ(bytes, 1'060'005u);
 }
 
+// A server that holds back what is long, and the bare other end of its connection.
+struct StrangersServer {
+  PeerOptions options{.strangersMessageBytes = 64 << 10};
+  WireCounters counters;
+  kj::TwoWayPipe pipe = kj::newTwoWayPipe();
+  PeerConnection server{kj::mv(pipe.ends[0]), capnp::rpc::twoparty::Side::SERVER, served<TestGateway>(), counters,
+                        options};
+  kj::AsyncIoStream& stranger = *pipe.ends[1];
+
+  static std::string longCall() {
+    capnp::MallocMessageBuilder message;
+    message.initRoot<capnp::rpc::Message>().initCall().initParams().getContent().initAs<capnp::Data>(100'000);
+    return asString(capnp::messageToFlatArray(message));
+  }
+};
+
 TEST(PeerConnection, EndsWithAPeerThatBeginsWithALongMessageBeforeItIsTrusted) {
   Loop loop;
-  PeerOptions options;
-  options.strangersMessageBytes = 64 << 10;
-  WireCounters counters;
-  auto pipe = kj::newTwoWayPipe();
-  PeerConnection server(kj::mv(pipe.ends[0]), capnp::rpc::twoparty::Side::SERVER, served<TestGateway>(), counters,
-                        options);
-  capnp::MallocMessageBuilder message;
-  message.initRoot<capnp::rpc::Message>().initCall().initParams().getContent().initAs<capnp::Data>(100'000);
-  auto bytes = asString(capnp::messageToFlatArray(message));
+  StrangersServer peers;
+  auto bytes = StrangersServer::longCall();
   auto writing =
-      pipe.ends[1]->write(bytes.data(), bytes.size()).catch_([](kj::Exception&&) {}).eagerlyEvaluate(nullptr);
-  server.onDisconnect().wait(loop.waitScope);
-  EXPECT_TRUE(server.violation() != nullptr);
+      peers.stranger.write(bytes.data(), bytes.size()).catch_([](kj::Exception&&) {}).eagerlyEvaluate(nullptr);
+  peers.server.onDisconnect().wait(loop.waitScope);
+  EXPECT_TRUE(peers.server.violation() != nullptr);
 }
 
 TEST(PeerConnection, NoticesTheEndOfAPeerWhoseLongMessageIsHeldBack) {
   Loop loop;
-  PeerOptions options;
-  options.strangersMessageBytes = 64 << 10;
-  WireCounters counters;
-  auto pipe = kj::newTwoWayPipe();
-  PeerConnection server(kj::mv(pipe.ends[0]), capnp::rpc::twoparty::Side::SERVER, served<TestGateway>(), counters,
-                        options);
-  capnp::MallocMessageBuilder bootstrap, message;
+  StrangersServer peers;
+  capnp::MallocMessageBuilder bootstrap;
   bootstrap.initRoot<capnp::rpc::Message>().initBootstrap().setQuestionId(0);
-  message.initRoot<capnp::rpc::Message>().initCall().initParams().getContent().initAs<capnp::Data>(100'000);
-  auto bytes =
-      asString(capnp::messageToFlatArray(bootstrap)) + asString(capnp::messageToFlatArray(message)).substr(0, 20'000);
-  auto writing = pipe.ends[1]->write(bytes.data(), bytes.size()).eagerlyEvaluate(nullptr);
+  auto bytes = asString(capnp::messageToFlatArray(bootstrap)) + StrangersServer::longCall().substr(0, 20'000);
+  auto writing = peers.stranger.write(bytes.data(), bytes.size()).eagerlyEvaluate(nullptr);
   settle(loop.waitScope);
-  pipe.ends[1]->shutdownWrite();
-  auto reading = pipe.ends[1]->readAllBytes().ignoreResult().catch_([](kj::Exception&&) {}).eagerlyEvaluate(nullptr);
-  auto over = server.onDisconnect();
+  peers.stranger.shutdownWrite();
+  auto reading = peers.stranger.readAllBytes().ignoreResult().catch_([](kj::Exception&&) {}).eagerlyEvaluate(nullptr);
+  auto over = peers.server.onDisconnect();
   settle(loop.waitScope);
   EXPECT_TRUE(over.poll(loop.waitScope));
 }

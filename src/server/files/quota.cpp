@@ -6,7 +6,6 @@
 
 #include <capstan/base/path.h>
 #include <capstan/base/saturating.h>
-#include <capstan/base/text.h>
 #include <capstan/storage/beneath.h>
 #include <capstan/storage/usage.h>
 
@@ -151,9 +150,7 @@ std::vector<Quota> Quotas::of(const Grant& grant) {
   for (const Grant* each = &grant; each != nullptr; each = each->parent.get()) {
     const ShareTerms& terms = each->terms;
     if (terms.quota == 0) continue;
-    std::string label =
-        terms.label.empty() ? "the share " + each->id : "the share \"" + escapeForTerminal(terms.label) + "\"";
-    quotas.emplace_back(usageOf(terms.path), terms.quota, std::move(label), holderOf(*each));
+    quotas.emplace_back(usageOf(terms.path), terms.quota, nameFor(grant, *each), holderOf(*each));
   }
   return quotas;
 }
