@@ -8,6 +8,8 @@
 #include <future>
 #include <list>
 
+#include <kj/time.h>
+
 #include <capstan/base/log.h>
 #include <capstan/rpc/event-loop.h>
 #include <capstan/rpc/outcome.h>
@@ -28,7 +30,8 @@ constexpr kj::StringPtr CROWDED_OUT = "it had not logged in, and had to give way
 
 kj::Duration nanoseconds(uint64_t count) { return int64_t(count) * kj::NANOSECONDS; }
 
-// What a connection is counted by, from the moment it was accepted until nothing of it is left.
+// What a connection is counted by, from the moment it was accepted until nothing of it is left. Made on the acceptor's
+// thread, so that the order of the newcomers is that in which they came, however busy their loops are.
 struct Place {
   ConnectionRegistry::Entry registered;
   std::atomic<uint32_t>& load;
@@ -36,12 +39,13 @@ struct Place {
   const PeerIdentity peer;
   std::unique_ptr<Newcomers::Entry> newcomer;
 
-  Place(ServerState& server, std::atomic<uint32_t>& load, kj::TimePoint now, PeerIdentity peerParam)
+  Place(ServerState& server, std::atomic<uint32_t>& load, PeerIdentity peerParam)
       : registered(server.registry),
         load(load),
-        since(now),
+        since(kj::systemPreciseMonotonicClock().now()),
         peer(std::move(peerParam)),
         newcomer(server.newcomers.enter(networkOf(peer.name))) {
+    load.fetch_add(1, std::memory_order_relaxed);
     if (newcomer->crowding) server.metering.countRefusal(*newcomer->crowding);
     log::info(peer.name.c_str(), " connected, ", server.registry.open(), " open");
   }
@@ -169,17 +173,15 @@ void tuneSocket(int fd, const PeerIdentity& peer) {
 // Lives on the thread's stack.
 class LoopThread::Loop final : public kj::TaskSet::ErrorHandler {
  public:
-  Loop(ServerState& server, std::atomic<uint32_t>& load, kj::AsyncIoContext& io)
+  Loop(ServerState& server, kj::AsyncIoContext& io)
       : server(server),
-        load(load),
         timer(io.provider->getTimer()),
         leases(server.leases),
         arrivals(server.tls, *io.lowLevelProvider, io.unixEventPort, timer),
         endings(*this) {}
 
-  void adopt(kj::AutoCloseFd socket, PeerIdentity peer) {
-    tuneSocket(socket.get(), peer);
-    auto place = kj::heap<Place>(server, load, timer.now(), std::move(peer));
+  void adopt(kj::AutoCloseFd socket, kj::Own<Place> place) {
+    tuneSocket(socket.get(), place->peer);
     if (place->peer.isUnix) return serve({arrivals.wrap(kj::mv(socket)), false}, kj::mv(place));
     auto late = timer.afterDelay(place->leftToLogIn(server, timer.now())).then([]() {
       return Result<Arrivals::Arrived>(Error{ErrorCode::TIMED_OUT, "it did not log in in time", {}});
@@ -204,7 +206,6 @@ class LoopThread::Loop final : public kj::TaskSet::ErrorHandler {
 
  private:
   ServerState& server;
-  std::atomic<uint32_t>& load;
   kj::Timer& timer;
   LoopLeases leases;
   Arrivals arrivals;
@@ -265,15 +266,15 @@ void LoopThread::run(
   auto io = kj::setupAsyncIo();
   rpc::setUpEventLoop(io.waitScope);
   auto stopping = kj::newPromiseAndCrossThreadFulfiller<void>();
-  Loop theLoop(server, connections, io);
+  Loop theLoop(server, io);
   ready(theLoop, kj::getCurrentThreadExecutor().addRef(), kj::mv(stopping.fulfiller));
   stopping.promise.wait(io.waitScope);
 }
 
 kj::Promise<void> LoopThread::adopt(kj::AutoCloseFd socket, PeerIdentity peer) {
-  connections.fetch_add(1, std::memory_order_relaxed);
-  return executor->executeAsync([this, socket = kj::mv(socket), peer = std::move(peer)]() mutable {
-    loop->adopt(kj::mv(socket), std::move(peer));
+  auto place = kj::heap<Place>(server, connections, std::move(peer));
+  return executor->executeAsync([this, socket = kj::mv(socket), place = kj::mv(place)]() mutable {
+    loop->adopt(kj::mv(socket), kj::mv(place));
   });
 }
 
