@@ -13,7 +13,9 @@ Change changeOf(const Node& now, const Agreed& agreed, Side side) {
   if (now.type != EntryType::FILE) return now.mode == before.mode ? Change::NONE : Change::METADATA;
   if (now.size != before.size) return Change::CONTENT;
   const std::string& digest = agreedDigest(agreed);
-  if (!now.digest.empty() && !digest.empty()) {
+  if (now.size == 0) {
+    // There is one empty content only.
+  } else if (!now.digest.empty() && !digest.empty()) {
     if (now.digest != digest) return Change::CONTENT;
   } else if (now.mtime != before.mtime || !before.settled) {
     return Change::CONTENT;

@@ -358,6 +358,29 @@ TEST_F(PlanMoves, AStampThatWasTooYoungIsLookedIntoByDigest) {
   EXPECT_EQ(makePlan(differencesOf(changes, {}, options.agreedAt), options).operations[0].kind, Operation::Kind::AGREE);
 }
 
+TEST_F(PlanMoves, AnEmptyFileThatWasTooYoungIsAsItWas) {
+  Node empty, full;
+  empty.type = full.type = EntryType::FILE;
+  full.size = 5;
+  full.mtime = 7;
+  empty.stamp = "old";
+  full.stamp = "new";
+  Agreed agreed{empty, empty};
+  agreed.local.settled = false;
+  options.mode = Mode::TWO_WAY;
+  options.agreedAt = [&](std::string_view path) { return path == "a" ? std::optional(agreed) : std::nullopt; };
+  Changes local{{"a", empty}};
+  auto kinds = [&](const Changes& remote) {
+    std::vector<std::string> names;
+    for (auto& operation : makePlan(differencesOf(local, remote, options.agreedAt), options).operations) {
+      names.emplace_back(nameOf(operation.kind));
+    }
+    return names;
+  };
+  EXPECT_THAT(kinds({}), ElementsAre("agree"));
+  EXPECT_THAT(kinds({{"a", full}}), ElementsAre("put")) << "what was changed at the server alone is no conflict";
+}
+
 TEST_F(PlanMoves, AFileThatWasRenamedSoonAfterItWasWrittenIsLookedIntoAndMoved) {
   folder("old");
   file("old/a");
