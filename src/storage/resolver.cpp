@@ -93,13 +93,21 @@ Status Resolver::check(std::string_view path) const {
 Result<kj::AutoCloseFd> Resolver::open(std::string_view path, int flags, Follow follow) const {
   if (auto status = check(path); !status.ok()) return status.error();
   flags |= ALWAYS;
-  if (follow == Follow::NO) flags |= O_NOFOLLOW;
+  if (follow != Follow::YES) flags |= O_NOFOLLOW;
   if (served.beneath) {
     KJ_IF_MAYBE (opened, openWith(BENEATH, path, flags)) return std::move(*opened);
   }
-  auto walked = walk(ground(), path, follow == Follow::YES, nullptr);
+  auto walked = walkTo(path, follow);
   if (!walked.ok()) return walked.error();
   return openWalked(*walked, path, flags);
+}
+
+Result<Walked> Resolver::walkTo(std::string_view path, Follow follow) const {
+  std::string_view parent = parentOf(path);
+  if (follow != Follow::NEVER || parent.empty()) return walk(ground(), path, follow == Follow::YES, nullptr);
+  auto folder = walkPlain(ground(), parent);
+  if (!folder.ok()) return Error{folder.error().code, folder.error().message, std::string(path)};
+  return walk({*folder, served.state, false}, baseNameOf(path), false, nullptr);
 }
 
 kj::Maybe<Result<kj::AutoCloseFd>> Resolver::tryOpenNow(std::string_view path, int flags) const {

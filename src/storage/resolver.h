@@ -55,6 +55,7 @@ class Resolver {
 
   Ground ground() const { return {folder, served.state, isServed}; }
   Status check(std::string_view path) const;
+  Result<Walked> walkTo(std::string_view path, Follow follow) const;
   kj::Maybe<Result<kj::AutoCloseFd>> openWith(uint64_t resolve, std::string_view path, int flags) const;
   Result<kj::AutoCloseFd> openFolder(std::string_view path, std::vector<kj::AutoCloseFd>* made) const;
 };

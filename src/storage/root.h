@@ -14,7 +14,9 @@
 
 namespace capstan::storage {
 
-enum class Follow { NO, YES };  // of a symlink as last name
+// Of symlinks. On the way to the last name they are followed, but for NEVER: there one is as if there was nothing. That
+// is for paths that were found rather than given: they name what has no link on its way, or what is not there any more.
+enum class Follow { NO, YES, NEVER };
 
 struct ServedRoot;  // resolver.h
 
@@ -39,8 +41,8 @@ class Root {
   // the served folder.
   virtual int stateFd() const = 0;
 
-  // Opens what is at the path with open(2)'s `flags` (O_CLOEXEC is added; never O_CREAT). Follow::NO with O_PATH opens
-  // a symlink itself; without O_PATH a symlink, pipe, socket or device is `unsupported`, and is not opened: opening
+  // Opens what is at the path with open(2)'s `flags` (O_CLOEXEC is added; never O_CREAT). `follow` a symlink as last
+  // name: NO and NEVER with O_PATH open it itself; without O_PATH a symlink, pipe, socket or device is `unsupported`, and is not opened: opening
   // never blocks, and has no effect on a device.
   virtual Result<kj::AutoCloseFd> open(std::string_view path, int flags, Follow follow) const = 0;
 

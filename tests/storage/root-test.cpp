@@ -60,6 +60,26 @@ TEST_P(RootTest, OpensFilesAndFoldersByAnyName) {
   EXPECT_EQ(codeOf("", O_RDONLY | O_DIRECTORY), ErrorCode::UNSET);
 }
 
+TEST_P(RootTest, FindsNothingBehindASymlinkForThoseWhoNeverFollow) {
+  folder.write("a/b/file", "x");
+  folder.link("link", "a");
+  folder.link("a/b/last", "file");
+  for (std::string path : {"", "a", "a/b", "a/b/file"}) {
+    EXPECT_EQ(codeOf(path, O_PATH, Follow::NEVER), ErrorCode::UNSET) << path;
+  }
+  for (std::string path : {"link", "a/b/last"}) {
+    EXPECT_TRUE(S_ISLNK(root->stat(path, Follow::NEVER).value().st_mode)) << path;
+    EXPECT_EQ(codeOf(path, O_RDONLY, Follow::NEVER), ErrorCode::UNSUPPORTED) << path;
+  }
+  for (std::string path : {"link/b", "link/b/file", "link/missing"}) {
+    EXPECT_EQ(codeOf(path, O_PATH, Follow::NEVER), ErrorCode::NOT_DIRECTORY) << path;
+    EXPECT_EQ(codeOf(path, O_RDONLY, Follow::NEVER), ErrorCode::NOT_DIRECTORY) << path;
+  }
+  EXPECT_EQ(codeOf("a/missing", O_PATH, Follow::NEVER), ErrorCode::NOT_FOUND);
+  EXPECT_EQ(codeOf("a/b/file/x", O_PATH, Follow::NEVER), ErrorCode::NOT_DIRECTORY);
+  EXPECT_EQ(codeOf(".capstan", O_PATH, Follow::NEVER), ErrorCode::NOT_FOUND);
+}
+
 TEST_P(RootTest, SaysWhatIsWrong) {
   folder.write("file", "x");
   folder.makeFolder("folder");

@@ -160,7 +160,7 @@ void Noticing::applied(const Committer::Applied& change) {
   std::unique_lock lock(mutex);
   if (watches && (moved || change.kind == Kind::CREATED)) {
     lock.unlock();
-    auto status = root.stat(change.path);
+    auto status = root.stat(change.path, Follow::NEVER);
     if (status.ok() && S_ISDIR(status->st_mode)) mine.inode = status->st_ino;
     lock.lock();
   }
@@ -230,7 +230,7 @@ bool Noticing::isOwnRemoval(std::string_view path) const {
   }
   if (removed == path) return true;
   // A folder above that is there again is not the one that we removed.
-  auto status = root.stat(removed);
+  auto status = root.stat(removed, Follow::NEVER);
   return !status.ok() && isGone(status.error());
 }
 
@@ -247,7 +247,7 @@ void Noticing::look(const TreeChange& change, std::vector<Change>& result) {
     std::lock_guard lock(mutex);
     until = ownCount;
   }
-  auto status = root.stat(change.path);
+  auto status = root.stat(change.path, Follow::NEVER);
   if (status.ok()) return lookAt(change, *status, until, result);
   if (!isGone(status.error())) {
     // It may be there, with all that is below it.
@@ -306,7 +306,7 @@ void Noticing::tellSubtree(const std::string& path, std::vector<Change>& result)
 // What is in a new folder. What comes to be in it from now on is noticed by itself.
 bool Noticing::expand(const std::string& path, std::vector<Change>& result, size_t& budget) {
   auto hidden = [](const Error& error) { return isGone(error) || error.code == ErrorCode::DENIED; };
-  auto fd = root.open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, Follow::NO);
+  auto fd = root.open(path, O_RDONLY | O_DIRECTORY, Follow::NEVER);
   if (!fd.ok()) return hidden(fd.error());
   auto names = Names::read(*fd, path);
   if (!names.ok()) return hidden(names.error());
@@ -315,7 +315,7 @@ bool Noticing::expand(const std::string& path, std::vector<Change>& result, size
     if (budget == 0 || --budget == 0) return false;
     std::string inner = joinPath(path, (*names)[i]);
     if (isReserved(inner)) continue;
-    auto status = root.stat(inner);
+    auto status = root.stat(inner, Follow::NEVER);
     if (!status.ok() && !hidden(status.error())) return false;
     if (!status.ok()) continue;
     look({inner, false, true}, result);

@@ -55,7 +55,7 @@ Disk& View::disk() const { return folder.committer->disk(); }
 Result<std::string> View::folderAt(std::string_view path) const {
   auto canonical = tree->canonical(path);
   if (!canonical.ok()) return canonical;
-  auto opened = tree->open(*canonical, O_PATH | O_DIRECTORY, Follow::NO);
+  auto opened = tree->open(*canonical, O_PATH | O_DIRECTORY, Follow::NEVER);
   if (!opened.ok()) return Error{opened.error().code, opened.error().message, std::string(path)};
   return canonical;
 }

@@ -14,7 +14,9 @@ namespace capstan::server::files {
 namespace {
 
 using ::testing::Contains;
+using ::testing::Each;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::IsSupersetOf;
 using ::testing::Not;
@@ -268,6 +270,29 @@ TEST_F(Watching, AFolderInThePlaceOfOursIsToldWithoutAMomentBetween) {
   std::filesystem::rename(temp / "moved", temp / "aside");
   std::filesystem::rename(temp / "other", temp / "moved");
   EXPECT_THAT(flushed(watched, heard), Contains("subtree moved"));
+}
+
+TEST_F(Watching, WhatALinkOnTheWayLeadsToIsNotWhatIsThere) {
+  // The same names in both folders, and files that only one of them has.
+  for (int i = 0; i < 100; ++i) {
+    temp.write("elsewhere/d/" + std::to_string(i) + "/theirs", "");
+    temp.write("new/" + std::to_string(i) + "/ours", "");
+  }
+  temp.makeFolder("in");
+  Heard heard;
+  auto watched = watch(heard);
+  std::filesystem::rename(temp / "new", temp / "in/d");
+  auto flushed = watched.subscription.flushRequest().send().ignoreResult();
+  while (!flushed.poll(waitScope)) {
+    std::filesystem::rename(temp / "in", temp / "aside");
+    temp.link("in", "elsewhere");
+    sched_yield();
+    std::filesystem::remove(temp / "in");
+    std::filesystem::rename(temp / "aside", temp / "in");
+  }
+  flushed.wait(waitScope);
+  flush(watched);
+  EXPECT_THAT(heard.notices, Each(Not(HasSubstr("theirs"))));
 }
 
 TEST_F(Watching, ManyMayAskAtTheSameTime) {
