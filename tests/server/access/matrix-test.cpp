@@ -4,11 +4,10 @@
 #include <filesystem>
 #include <set>
 
-#include <sys/stat.h>
-
 #include <capstan/server/access/rights.h>
 
 #include "../sharing.h"
+#include "folder-image.h"
 #include "matrix.h"
 
 namespace capstan::server {
@@ -16,33 +15,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Implemented by clients.
-const std::set<std::string> CLIENTS = {"Watcher", "JobListener"};
 const std::string SECRET = "SECRET CONTENT";
 constexpr size_t SECRET_SIZE = 31'337;
-
-// Everything in a folder but `without`: names, modes, times, contents.
-std::string imageOf(const std::string& folder, const std::string& without = {}) {
-  std::set<std::string> lines;
-  auto end = fs::recursive_directory_iterator();
-  for (auto each = fs::recursive_directory_iterator(folder); each != end; ++each) {
-    std::string path = each->path(), name = each->path().filename();
-    bool skipped = name == ".capstan" || path == without;
-    if (skipped) {
-      each.disable_recursion_pending();
-      continue;
-    }
-    struct stat status {};
-    lstat(path.c_str(), &status);
-    std::string line = path + " " + std::to_string(status.st_mode) + " " + std::to_string(status.st_size) + " " +
-                       std::to_string(status.st_ino) + " " + std::to_string(status.st_mtim.tv_nsec);
-    if (S_ISLNK(status.st_mode)) line += " " + fs::read_symlink(path).string();
-    lines.insert(line);
-  }
-  std::string image;
-  for (auto& line : lines) image += line + "\n";
-  return image;
-}
 
 // One of each thing that can be held.
 using Held = std::map<std::string, capnp::Capability::Client>;
@@ -281,8 +255,7 @@ TEST_F(MatrixTest, NothingSucceedsAfterTheEndOfAGrant) {
   printf("%u combinations of methods and ends\n", combinations);
 }
 
-// Names of fields that hold paths, and of other bytes: whoever adds one says here which it is.
-const std::set<std::string> PATHS = {"path", "from", "to"};
+// Names of fields that hold other bytes than paths: whoever adds one says here, or in PATHS, which it is.
 const std::set<std::string> OTHERS = {
     "content", "cursor", "since",          "target",    "version", "value", "base",  "resumeKey", "run",  "data",
     "before",  "bytes",  "idempotencyKey", "separator", "token",   "text",  "lines", "elements",  "texts"};

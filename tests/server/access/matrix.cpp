@@ -40,19 +40,25 @@ std::vector<Trail> Protocol::bytesIn(capnp::InterfaceSchema::Method method) {
 }
 
 void Protocol::set(capnp::DynamicStruct::Builder params, const Trail& trail, const std::string& bytes) {
+  holderOf(params, trail)
+      .set(trail.back(), capnp::Data::Reader(reinterpret_cast<const kj::byte*>(bytes.data()), bytes.size()));
+}
+
+capnp::DynamicStruct::Builder Protocol::holderOf(capnp::DynamicStruct::Builder params, const Trail& trail) {
   auto at = params;
   for (size_t i = 0; i + 1 < trail.size(); ++i) {
     auto field = at.getSchema().getFieldByName(trail[i]);
     if (field.getType().isList()) {
-      auto list = at.init(field, 1).as<capnp::DynamicList>();
+      bool isThere = at.has(field) && at.get(field).as<capnp::DynamicList>().size() > 0;
+      auto list = (isThere ? at.get(field) : at.init(field, 1)).as<capnp::DynamicList>();
       at = list[0].as<capnp::DynamicStruct>();
-    } else if (field.getProto().isGroup() || !at.has(field)) {
+    } else if (!at.has(field)) {
       at = at.init(field).as<capnp::DynamicStruct>();
     } else {
       at = at.get(field).as<capnp::DynamicStruct>();
     }
   }
-  at.set(trail.back(), capnp::Data::Reader(reinterpret_cast<const kj::byte*>(bytes.data()), bytes.size()));
+  return at;
 }
 
 void Protocol::add(capnp::InterfaceSchema interface) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,11 @@ namespace capstan::server {
 using Trail = std::vector<std::string>;
 std::string textOf(const Trail& trail);
 
+// Names of fields that hold paths: whoever adds one says so here.
+inline const std::set<std::string> PATHS = {"path", "from", "to"};
+// Implemented by clients.
+inline const std::set<std::string> CLIENTS = {"Watcher", "JobListener"};
+
 class Protocol {
  public:
   Protocol() { add(capnp::Schema::from<schema::Session>()); }
@@ -29,6 +35,8 @@ class Protocol {
   // All fields of type Data in what the method takes.
   static std::vector<Trail> bytesIn(capnp::InterfaceSchema::Method method);
   static void set(capnp::DynamicStruct::Builder params, const Trail& trail, const std::string& bytes);
+  // What holds the field at the end of the trail; it is made if it is missing.
+  static capnp::DynamicStruct::Builder holderOf(capnp::DynamicStruct::Builder params, const Trail& trail);
 
  private:
   std::map<std::string, capnp::InterfaceSchema> found;
