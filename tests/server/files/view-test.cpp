@@ -170,7 +170,7 @@ TEST_F(ViewTest, NobodyWaitsForTheMeasuringOfWhatIsAnothers) {
   EXPECT_TRUE(put("file", "1").ok());
   use(Grant::newOwner());
   EXPECT_TRUE(put("beside", "2").ok());
-  EXPECT_EQ(pool.pending(), 0u) << "no thread waits either";
+  EXPECT_TRUE(isIdle()) << "no thread waits either";
   for (auto& each : waiting) EXPECT_FALSE(each.poll(waitScope));
   opened.set_value();
   for (auto& each : waiting) EXPECT_TRUE(answerOf(each.wait(waitScope)).ok());

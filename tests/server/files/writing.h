@@ -6,6 +6,7 @@
 
 #include <kj/async-io.h>
 
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -165,10 +166,16 @@ struct Writing {
   }
   Version versionAt(const std::string& path) { return versionOf(temp.stat(path)); }
 
+  // Whether no job of the pool goes on. One lets go of what it held a moment after it has answered.
+  bool isIdle() {
+    auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (pool.pending() > 0 && std::chrono::steady_clock::now() < patience) sched_yield();
+    return pool.pending() == 0;
+  }
+
   // Names of what is staged now, in this server's folder and for resuming.
   std::vector<std::string> staged() {
-    // A job lets go of what it held a moment after it has answered.
-    while (pool.pending() > 0) sched_yield();
+    KJ_REQUIRE(isIdle());
     state().staging->finishDeleting();
     std::vector<std::string> names;
     for (auto& item : std::filesystem::recursive_directory_iterator(options.root + "/.capstan/staging")) {
