@@ -69,7 +69,11 @@ class Tls(EndToEnd):
         outcome = self.fails(6, "denied", "cat", "file", address=self.invite(address=other.address))
         self.assertIn("another certificate", outcome.errors)
         self.assertIn("new invite", outcome.errors)
-        self.assertNotIn("logged in", other.log_text())
+        self.assertIn("connected", other.log_text())
+        self.assertNotIn("wrong token", other.log_text(), "none came")
+        self.fails(6, "denied", "cat", "file",
+                   address=self.invite("trusting.invite", certificate_of(other), address=other.address))
+        eventually(lambda: "wrong token" in other.log_text(), "a line about the one that came")
 
     def test_what_is_wrong_with_an_invite_is_told_without_its_secret(self):
         invite = self.invite()
