@@ -12,6 +12,7 @@
 
 #include <capstan/base/path.h>
 
+#include "rounds.h"
 #include "temp-folder.h"
 
 namespace capstan::storage {
@@ -303,8 +304,8 @@ TEST_P(RootTest, NeverLeadsOutWhileSymlinksAreFlipped) {
       if (rename((folder / "in").c_str(), x.c_str()) == 0) rename(x.c_str(), (folder / "in").c_str());
     }
   });
-  unsigned inside = 0, refused = 0;
-  for (int i = 0; i < 6000; ++i) {
+  uint64_t inside = 0, refused = 0;
+  for (Rounds rounds; rounds.more(inside > 0 && refused > 0);) {
     for (std::string path : {"x/secret", "x/d/secret"}) {
       std::string content = contentOf(path);
       ASSERT_NE(content, "escaped");

@@ -1,5 +1,6 @@
 // What somebody sees and changes who holds a part of the tree: relative paths, quotas, runs of their own, and nothing
 // after their grant has ended.
+#include <atomic>
 #include <future>
 
 #include <gmock/gmock.h>
@@ -175,6 +176,27 @@ TEST_F(ViewTest, NobodyWaitsForTheMeasuringOfWhatIsAnothers) {
   opened.set_value();
   for (auto& each : waiting) EXPECT_TRUE(answerOf(each.wait(waitScope)).ok());
   EXPECT_EQ(folder->storedBelow("sub"), 3021 * LEAST_CHARGE);
+}
+
+TEST_F(ViewTest, TheServersEndGivesUpWhatIsBeingMeasured) {
+  std::atomic<unsigned> slices{0}, givenUp{0};
+  for (unsigned i = 0; i < MeasuringThreads::THREADS; ++i) {
+    auto slice = [&]() {
+      ++slices;
+      sched_yield();
+      return false;  // there would always be more
+    };
+    state().quotas->threads().add({slice, [&]() { ++givenUp; }});
+  }
+  for (int i = 0; i < 3000; ++i) temp.write("sub/" + std::to_string(i), "");
+  use(newGrant("one", "sub", 100'000'000));
+  auto waiting = sendPut("new", "1");
+  EXPECT_FALSE(waiting.poll(waitScope));
+  while (slices == 0) sched_yield();
+  state().quotas->threads().end();
+  EXPECT_EQ(givenUp, MeasuringThreads::THREADS);
+  EXPECT_FALSE(answerOf(waiting.wait(waitScope)).ok());
+  EXPECT_FALSE(std::filesystem::exists(temp / "sub/new"));
 }
 
 TEST_F(ViewTest, TakesNoMoreHolesThanTheQuotaIs) {
