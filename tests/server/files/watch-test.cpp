@@ -272,6 +272,15 @@ TEST_F(Watching, AFolderInThePlaceOfOursIsToldWithoutAMomentBetween) {
   EXPECT_THAT(flushed(watched, heard), Contains("subtree moved"));
 }
 
+TEST_F(Watching, AChangeThroughALinkIsToldByItsPathAndByTheRealOne) {
+  temp.makeFolder("real");
+  temp.link("link", "real");
+  Heard heard;
+  auto watched = watch(heard);
+  put("link/file", "content");
+  EXPECT_THAT(flushed(watched, heard), UnorderedElementsAre("created link/file", "created real/file"));
+}
+
 TEST_F(Watching, WhatALinkOnTheWayLeadsToIsNotWhatIsThere) {
   // The same names in both folders, and files that only one of them has.
   for (int i = 0; i < 100; ++i) {
