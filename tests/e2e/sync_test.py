@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
+import threading
 import time
 import unittest
 
@@ -156,6 +158,28 @@ class Push(SyncTest):
         outcome = self.once()
         self.assertIn("pipe", outcome.errors)
         self.assertEqual(set(snapshot(self.there())), {"a"})
+
+    def test_what_changes_meanwhile_is_put_off_and_told(self):
+        path = self.write(self.here("busy"), os.urandom(20_000_000))
+        over = threading.Event()
+
+        def write():
+            with open(path, "r+b", buffering=0) as file:
+                while not over.is_set():
+                    file.seek(0)
+                    file.write(os.urandom(100))
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        self.addCleanup(writer.join)
+        self.addCleanup(over.set)
+        told = r"(?m)^1 path changed meanwhile, .* was put off; run it again$"
+        eventually(lambda: re.search(told, self.run_capstan(*self.sync_words("--once"), server=self.server).errors),
+                   "a run that is disturbed")
+        over.set()
+        writer.join()
+        self.once()
+        self.assertInStep()
 
     def test_equal_trees_agree_without_any_content(self):
         self.fill(self.here())

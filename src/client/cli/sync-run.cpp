@@ -47,6 +47,12 @@ int SyncRun::finish(const sync::CycleReport& report) {
     context.output.line(cycleLine(report, wish.options.mode));
   }
   tellTroubles(report);
+  if (report.deferred > 0 && !wish.dryRun) {
+    bool one = report.deferred == 1;
+    context.output.note(std::to_string(report.deferred) + (one ? " path" : " paths") +
+                        " changed meanwhile, here or at the server, and " + (one ? "was" : "were") +
+                        " put off; run it again");
+  }
   return exitStatusOf(report);
 }
 
