@@ -273,9 +273,8 @@ void LoopThread::run(
 
 kj::Promise<void> LoopThread::adopt(kj::AutoCloseFd socket, PeerIdentity peer) {
   auto place = kj::heap<Place>(server, connections, std::move(peer));
-  return executor->executeAsync([this, socket = kj::mv(socket), place = kj::mv(place)]() mutable {
-    loop->adopt(kj::mv(socket), kj::mv(place));
-  });
+  return executor->executeAsync(
+      [this, socket = kj::mv(socket), place = kj::mv(place)]() mutable { loop->adopt(kj::mv(socket), kj::mv(place)); });
 }
 
 kj::Promise<void> LoopThread::beginDrain() {

@@ -41,9 +41,9 @@ class Root {
   // the served folder.
   virtual int stateFd() const = 0;
 
-  // Opens what is at the path with open(2)'s `flags` (O_CLOEXEC is added; never O_CREAT). `follow` a symlink as last
-  // name: NO and NEVER with O_PATH open it itself; without O_PATH a symlink, pipe, socket or device is `unsupported`, and is not opened: opening
-  // never blocks, and has no effect on a device.
+  // Opens what is at the path with open(2)'s `flags` (O_CLOEXEC is added; never O_CREAT). Follow::NO and NEVER with
+  // O_PATH open a symlink itself; without O_PATH a symlink, pipe, socket or device is `unsupported`, and is not opened:
+  // opening never blocks, and has no effect on a device.
   virtual Result<kj::AutoCloseFd> open(std::string_view path, int flags, Follow follow) const = 0;
 
   // The same for O_PATH and O_RDONLY without waiting for the disk (RESOLVE_CACHED): null if it might wait, or if a

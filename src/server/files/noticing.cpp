@@ -303,8 +303,8 @@ void Noticing::tellSubtree(const std::string& path, std::vector<Change>& result)
   std::erase_if(own, [&](const auto& item) { return item.second.gone && isWithin(item.first, path); });
 }
 
-// What is in a new folder. What comes to be in it from now on is noticed by itself. The path is a real one: a symlink on
-// it has come since, and what it leads to is nothing new, and maybe not for those to know who hear of this.
+// What is in a new folder. What comes to be in it from now on is noticed by itself. The path is a real one: a symlink
+// on it has come since, and what it leads to is nothing new, and maybe not for those to know who hear of this.
 bool Noticing::expand(const std::string& path, std::vector<Change>& result, size_t& budget) {
   auto hidden = [](const Error& error) { return isGone(error) || error.code == ErrorCode::DENIED; };
   auto fd = root.open(path, O_RDONLY | O_DIRECTORY, Follow::NEVER);

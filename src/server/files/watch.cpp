@@ -23,7 +23,7 @@ class TreeLookup final : public Lookup {
   TreeLookup(const FolderState& folder, const View& view) : folder(folder), view(view) {}
 
   std::optional<Entry> entryAt(const std::string& path) override {
-    auto fd = view.root().open(path, O_PATH, Follow::NO);
+    auto fd = view.root().open(path, O_PATH | O_NOFOLLOW, Follow::NO);
     if (fd.ok()) {
       auto entry = folder.entryOf(*fd, path);
       if (entry.ok()) return std::move(*entry);

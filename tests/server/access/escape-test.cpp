@@ -35,13 +35,12 @@ uint64_t fromEnvironment(const char* name, uint64_t otherwise) {
 }
 
 uint64_t operations() {
-  return fromEnvironment("CAPSTAN_OPERATIONS",
-                         getenv("CAPSTAN_TEST_LONG") != nullptr ? LONG_OPERATIONS : OPERATIONS);
+  return fromEnvironment("CAPSTAN_OPERATIONS", getenv("CAPSTAN_TEST_LONG") != nullptr ? LONG_OPERATIONS : OPERATIONS);
 }
 
-// Changes a folder without a pause: `x` is in turn a folder, a link that stays inside, and links that lead out; `in/file`
-// too; `in/d` moves up, out of the folder and back. What clients have removed is made again. It follows no link itself,
-// as clients can make `in` one that leads out.
+// Changes a folder without a pause: `x` is in turn a folder, a link that stays inside, and links that lead out;
+// `in/file` too; `in/d` moves up, out of the folder and back. What clients have removed is made again. It follows no
+// link itself, as clients can make `in` one that leads out.
 class Flipper {
  public:
   Flipper(std::string folder, std::string spare, std::vector<std::string> waysOut)
@@ -129,7 +128,8 @@ std::vector<Kind> kindsOf(const Protocol& protocol) {
       for (auto& trail : Protocol::bytesIn(method)) {
         if (!PATHS.contains(trail.back())) continue;
         Trail holder(trail.begin(), trail.end() - 1);
-        std::string key = name + "." + method.getProto().getName().cStr() + (holder.empty() ? "" : ".") + textOf(holder);
+        std::string key =
+            name + "." + method.getProto().getName().cStr() + (holder.empty() ? "" : ".") + textOf(holder);
         kinds.try_emplace(key, Kind{interface, method, {}, key}).first->second.paths.push_back(trail);
       }
     }
@@ -175,9 +175,9 @@ class Escaping : public testing::Test, private kj::TaskSet::ErrorHandler {
 
   std::string anyPath() {
     static const std::vector<std::string> PATHS_WITHIN = {
-        "x",      "x/file", "x/d",         "x/d/file",   "x/new",    "x/d/new", "x/new/deep", "in", "in/file",
-        "in/new", "in/d",   "in/d/file",   "in/d/new",   "y",        "y/file",  "y/d/file",   "",   "x/d/file/no",
-        "in/link", "y/new", "in/link/file", "in/link/d", "in/d/link"};
+        "x",       "x/file",      "x/d",     "x/d/file",  "x/new",        "x/d/new",   "x/new/deep", "in",
+        "in/file", "in/new",      "in/d",    "in/d/file", "in/d/new",     "y",         "y/file",     "y/d/file",
+        "",        "x/d/file/no", "in/link", "y/new",     "in/link/file", "in/link/d", "in/d/link"};
     std::string path = PATHS_WITHIN[below(PATHS_WITHIN.size())];
     return path.empty() || prefix.empty() ? path : prefix + "/" + path;
   }
@@ -221,7 +221,8 @@ class Escaping : public testing::Test, private kj::TaskSet::ErrorHandler {
   }
 
   std::string anyTarget() {
-    const std::vector<std::string> targets = {outside.path(), "in", "d", "..", "../../other", "../other", outside / "d"};
+    const std::vector<std::string> targets = {outside.path(), "in",       "d",          "..",
+                                              "../../other",  "../other", outside / "d"};
     return targets[below(targets.size())];
   }
 
@@ -295,7 +296,8 @@ class Escaping : public testing::Test, private kj::TaskSet::ErrorHandler {
     auto chunks = file.chunksRequest();
     auto digesting = digest.send().then([this, &kind](auto&& answer) { isGood(kind, answer); });
     auto chunking = chunks.send().then([this, &kind](auto&& answer) { isGood(kind, answer); });
-    return read.send().then([this, &kind](auto&& answer) { return isGood(kind, answer); })
+    return read.send()
+        .then([this, &kind](auto&& answer) { return isGood(kind, answer); })
         .then([a = kj::mv(digesting), b = kj::mv(chunking)](bool good) mutable {
           return a.then([b = kj::mv(b), good]() mutable { return b.then([good]() { return good; }); });
         });
@@ -357,7 +359,8 @@ class Escaping : public testing::Test, private kj::TaskSet::ErrorHandler {
     std::string before;
     for (auto& folder : untouchables) before += imageOf(folder);
     left = operations();
-    printf("seed %llu, %llu operations of %zu kinds\n", (unsigned long long)seed, (unsigned long long)left, kinds.size());
+    printf("seed %llu, %llu operations of %zu kinds\n", (unsigned long long)seed, (unsigned long long)left,
+           kinds.size());
     auto watch = store.watchRequest();
     watch.setWatcher(newWatcher());
     watch.getOptions().setPath(rpc::asData(prefix));
@@ -376,7 +379,8 @@ class Escaping : public testing::Test, private kj::TaskSet::ErrorHandler {
     for (auto& each : std::filesystem::recursive_directory_iterator(serving.base / "root/sub")) {
       std::string path = each.path();
       if (!each.is_regular_file()) continue;
-      EXPECT_THAT(serving.base.read(path.substr(serving.base.path().size() + 1)), testing::Not(HasSubstr(SECRET))) << path;
+      EXPECT_THAT(serving.base.read(path.substr(serving.base.path().size() + 1)), testing::Not(HasSubstr(SECRET)))
+          << path;
     }
     EXPECT_GT(inside, 0u) << "links that stay inside lead to what is there";
     for (auto& kind : kinds) {
@@ -403,8 +407,9 @@ TEST_F(Escaping, FromTheServedFolderIsNotPossibleHoweverItsFoldersChange) {
   // What else is served may be reached; it tells nothing then.
   std::filesystem::remove_all(serving.base / "root/other");
   std::string up = "../../../../../../../../..";
-  operateWhileFlipped({outside.path(), "in", up + outside.path(), "in/d/../../.." + up + outside.path(), outside / "d/.."},
-                      {outside.path()});
+  operateWhileFlipped(
+      {outside.path(), "in", up + outside.path(), "in/d/../../.." + up + outside.path(), outside / "d/.."},
+      {outside.path()});
 }
 
 }  // namespace
