@@ -38,6 +38,7 @@ class RemoteTest : public testing::Test {
 
   void connect(const std::string& folder, bool watch) {
     remote = nullptr;
+    serving.io.waitScope.poll();  // the loop's clock stood while the test did other things
     client::Options wanted;
     wanted.address = *rpc::parseAddress(serving.server->addresses().at(0).toString());
     wanted.token = serving.token();

@@ -183,7 +183,7 @@ TEST_F(RemoteLook, ManyPagesAreOneListing) {
     write("f/" + std::to_string(i), "x");
     expected += " f/" + std::to_string(i);
   }
-  connect("sub", true);  // the writing is over, and no notice of it is on its way
+  connect("sub", true);  // what was written before may have taken longer than clients wait
   auto looked = look();
   EXPECT_EQ(pathsOf(looked), "f" + expected);
   agree(looked);

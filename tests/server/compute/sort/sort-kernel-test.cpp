@@ -233,16 +233,21 @@ TEST(SortKernel, SortingThatIsStoppedEndsSoon) {
   Work work;
   work.stop = true;
   EXPECT_FALSE(sortKeyValues(pairs, scratch, 2, work));
-  work.stop = false;
-  std::chrono::steady_clock::time_point stopped;
-  std::thread stopper([&] {
-    stopped = std::chrono::steady_clock::now();
-    work.stop = true;
-  });
-  bool whole = sortKeyValues(pairs, scratch, 2, work);
-  auto ended = std::chrono::steady_clock::now();
-  stopper.join();
-  EXPECT_TRUE(whole || ended - stopped < std::chrono::milliseconds(100));
+  // The machine may be busy with other things: it has some tries.
+  bool isSoon = false;
+  for (unsigned i = 0; i < 5 && !isSoon; ++i) {
+    work.stop = false;
+    std::chrono::steady_clock::time_point stopped;
+    std::thread stopper([&] {
+      stopped = std::chrono::steady_clock::now();
+      work.stop = true;
+    });
+    bool whole = sortKeyValues(pairs, scratch, 2, work);
+    auto ended = std::chrono::steady_clock::now();
+    stopper.join();
+    isSoon = whole || ended - stopped < std::chrono::milliseconds(100);
+  }
+  EXPECT_TRUE(isSoon);
 }
 
 }  // namespace
