@@ -250,6 +250,8 @@ TEST_F(GrantsTest, UsesAreCountedOnceByWhomeverTheyAreRaced) {
         auto grant = server->match(made.token);
         for (int k = 0; k < 10; ++k) {
           Status used = server->use(*grant);
+          // On a busy machine the others may keep the shares for longer than one waits for them.
+          while (codeOf(used) == ErrorCode::OVERLOADED) used = server->use(*grant);
           if (used.ok()) ++succeeded;
           if (codeOf(used) == ErrorCode::EXPIRED) ++refused;
         }
