@@ -11,10 +11,14 @@ namespace capstan::storage {
 class AsNobody {
  public:
   AsNobody() : wasRoot(geteuid() == 0) {
-    if (wasRoot) KJ_SYSCALL(seteuid(65534));
+    if (wasRoot) {
+      KJ_SYSCALL(seteuid(65534));
+    }
   }
   ~AsNobody() noexcept(false) {
-    if (wasRoot) KJ_SYSCALL(seteuid(0));
+    if (wasRoot) {
+      KJ_SYSCALL(seteuid(0));
+    }
   }
   KJ_DISALLOW_COPY(AsNobody);
 
