@@ -30,10 +30,11 @@ struct Pass {
   Plan plan;
   std::optional<Error> broken;  // the connection (or the state) failed while the plan was carried out
   std::set<std::string_view> recorded;
-  bool changedServer = false;  // so that there is something to undo
-  bool failed = false;         // something was not done, or not recorded
-  bool held = false;           // deletions were withheld
-  bool sawMoves = false;       // a move of a folder failed: what is below it must be looked at as well
+  std::vector<std::pair<std::string, std::string>> moved;  // from, to: what was agreed there moved along, in this order
+  bool changedServer = false;                              // so that there is something to undo
+  bool failed = false;                                     // something was not done, or not recorded
+  bool held = false;                                       // deletions were withheld
+  bool sawMoves = false;  // a move of a folder failed: what is below it must be looked at as well
 
   Replica::Look& on(Side side) { return side == Side::LOCAL ? local : remote; }
   // Or none at all, where one is to be.

@@ -385,6 +385,14 @@ void Cycle::Impl::keepUnresolved() {
     for (auto& failure : pass->report.failures) rest.insert(failure.path);
     rest.erase(std::string());
   }
+  // What is left to do in a folder that was moved is left to do at its new place.
+  for (auto& [from, to] : pass->moved) {
+    PathSet there;
+    for (auto path = rest.lower_bound(from); path != rest.end() && isWithin(*path, from); ++path) {
+      there.insert(to + path->substr(from.size()));
+    }
+    rest.merge(there);
+  }
   // Once the right folder is there again, nothing tells what was taken for a change in the wrong one.
   bool stopped = pass->report.stop && pass->report.stop->wholly;
   wholeNext = !mayGoOneByOne(rest) || pass->sawMoves || pass->sawOtherRoot() || stopped;

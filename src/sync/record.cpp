@@ -117,6 +117,7 @@ void Execution::recordMove(size_t index, std::vector<StateChange>& changes) {
     change.path = operation.path;
     change.from = operation.source;
     changes.push_back(std::move(change));
+    pass.moved.emplace_back(operation.source, operation.path);
   }
   auto others = operation.node;
   if (auto node = latestAt(other(operation.side), operation.path)) others = *node;

@@ -118,6 +118,26 @@ TEST_F(CycleTest, AModeThatAFolderGetsWhileItIsMovedIsNotOverlooked) {
   EXPECT_EQ(here.find("new")->node.mode, 0700u);
 }
 
+TEST_F(CycleTest, WhatIsLeftToDoInAFolderThatWasMovedIsDoneAtItsNewPlace) {
+  makeFolder(here, "a");
+  write(here, "a/b", "1");
+  write(here, "a/keep", "2");
+  settle(Mode::TWO_WAY);
+  run(true);
+  move(there, "a", "c");
+  remove(there, "c/b");
+  letTimePass();
+  local->beforeOperation = [](const Operation& operation) -> std::optional<Error> {
+    if (operation.kind == Kind::REMOVE) return errorWith(ErrorCode::CHANGED, operation.path);
+    return std::nullopt;
+  };
+  EXPECT_EQ(run().deferred, 1u);
+  EXPECT_THAT(takeOperations(), ElementsAre("here move a c"));
+  local->beforeOperation = nullptr;
+  run();
+  EXPECT_THAT(takeOperations(), ElementsAre("here remove c/b"));
+}
+
 TEST_F(CycleTest, WhatTookTheOldPlaceOfSomethingThatWasMovedIsTriedAgain) {
   write(here, "a", "1");
   settle(Mode::PUSH);
