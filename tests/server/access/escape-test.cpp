@@ -56,7 +56,8 @@ class Flipper {
   const std::vector<std::string> waysOut;
   std::atomic<bool> done{false};
   std::atomic<uint64_t> count{0};
-  std::thread thread;
+  std::error_code ignored;  // the thread's
+  std::thread thread;       // uses all of these
 
   void run() {
     for (; !done; ++count) {
@@ -105,8 +106,6 @@ class Flipper {
     std::string away = spare + "/away";
     if (rename(path.c_str(), away.c_str()) == 0) std::filesystem::remove_all(away, ignored);
   }
-
-  std::error_code ignored;
 };
 
 // One way to give a path to the server.
@@ -382,6 +381,7 @@ class Escaping : public testing::Test, private kj::TaskSet::ErrorHandler {
       EXPECT_THAT(serving.base.read(path.substr(serving.base.path().size() + 1)), testing::Not(HasSubstr(SECRET)))
           << path;
     }
+    EXPECT_GT(notices, 0u) << "changes were told";
     EXPECT_GT(inside, 0u) << "links that stay inside lead to what is there";
     for (auto& kind : kinds) {
       printf("  %-40s %8llu, of which %8llu succeeded\n", kind.name.c_str(), (unsigned long long)kind.tried,
