@@ -69,7 +69,7 @@ class Tls(EndToEnd):
         outcome = self.fails(6, "denied", "cat", "file", address=self.invite(address=other.address))
         self.assertIn("another certificate", outcome.errors)
         self.assertIn("new invite", outcome.errors)
-        self.assertIn("connected", other.log_text())
+        eventually(lambda: "connected" in other.log_text(), "a line about the connection")
         self.assertNotIn("wrong token", other.log_text(), "none came")
         self.fails(6, "denied", "cat", "file",
                    address=self.invite("trusting.invite", certificate_of(other), address=other.address))

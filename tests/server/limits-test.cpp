@@ -60,7 +60,7 @@ TEST(Limits, OfSilentPeersLockNobodyOut) {
   for (unsigned i = 0; i < 300; ++i) peers.push_back(serving.dial());
   EXPECT_TRUE(serving.eventually([&]() { return serving.server->activity().connections == 10; }));
   serving.inTime(whenClosed(*peers.front()));
-  EXPECT_TRUE(serving.log.contains("give way"));
+  EXPECT_TRUE(serving.eventually([&]() { return serving.log.contains("give way"); }));
 
   auto client = serving.connect();
   EXPECT_EQ(client.codeOfLogin(serving.token()), ErrorCode::UNSET);

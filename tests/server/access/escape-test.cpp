@@ -377,7 +377,7 @@ class Escaping : public testing::Test, private kj::TaskSet::ErrorHandler {
     EXPECT_EQ(before, after) << "seed " << seed;
     for (auto& each : std::filesystem::recursive_directory_iterator(serving.base / "root/sub")) {
       std::string path = each.path();
-      if (!each.is_regular_file()) continue;
+      if (each.is_symlink() || !each.is_regular_file()) continue;
       EXPECT_THAT(serving.base.read(path.substr(serving.base.path().size() + 1)), testing::Not(HasSubstr(SECRET)))
           << path;
     }
