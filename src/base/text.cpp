@@ -1,5 +1,6 @@
 #include <capstan/base/text.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -42,18 +43,35 @@ unsigned codePointOf(std::string_view character) {
   return 0;
 }
 
-bool isBeyondAscii(std::string_view text, size_t at) { return at < text.size() && (text[at] & 0x80) != 0; }
+bool isJoiner(unsigned number) { return number == 0x200c || number == 0x200d; }
+
+bool turnsOrHides(unsigned number) {
+  return number == 0x61c || (number >= 0x200b && number <= 0x200f) || (number >= 0x2028 && number <= 0x202e) ||
+         (number >= 0x2060 && number <= 0x206f) || number == 0xfeff;
+}
+
+// Whether there is a whole character beyond ASCII that begins at `at` and is shown as it is, whatever stands beside it.
+bool isShownAt(std::string_view text, size_t at) {
+  auto rest = text.substr(std::min(at, text.size()));
+  size_t length = utf8Length(rest);
+  return length > 1 && !isC1(rest, length) && !turnsOrHides(codePointOf(rest.substr(0, length)));
+}
+
+bool isShownBefore(std::string_view text, size_t at) {
+  for (size_t length = 2; length <= 4 && length <= at; ++length) {
+    if (utf8Length(text.substr(at - length, length)) == length) return isShownAt(text, at - length);
+  }
+  return false;
+}
 
 // Whether the character at `at` would show a name as another one: it turns the direction of text (U+061C, U+200E,
 // U+200F, U+202A to U+202E, U+2066 to U+2069), ends lines (U+2028, U+2029), or takes no room (U+200B to U+200D, U+2060
-// to U+206F, U+FEFF). The joiners U+200C and U+200D may stay between two characters beyond ASCII: words of some scripts
-// and many emoji are written with them.
+// to U+206F, U+FEFF). The joiners U+200C and U+200D may stay between two characters beyond ASCII that stay too: words
+// of some scripts and many emoji are written with them.
 bool isDeceptive(std::string_view text, size_t at, size_t length) {
   unsigned number = codePointOf(text.substr(at, length));
-  bool joins = number == 0x200c || number == 0x200d;
-  if (joins) return at == 0 || !isBeyondAscii(text, at - 1) || !isBeyondAscii(text, at + length);
-  return number == 0x61c || (number >= 0x200b && number <= 0x200f) || (number >= 0x2028 && number <= 0x202e) ||
-         (number >= 0x2060 && number <= 0x206f) || number == 0xfeff;
+  if (isJoiner(number)) return !isShownBefore(text, at) || !isShownAt(text, at + length);
+  return turnsOrHides(number);
 }
 
 constexpr char HEX[] = "0123456789abcdef";

@@ -137,6 +137,14 @@ TEST(Escaping, LeavesJoinersWhereTheyAreWrittenAndShowsThemInAscii) {
             "a\\xe2\\x80\\x8db");
   EXPECT_EQ(escapeForTerminal("\xe2\x80\x8c\xc3\xa4"), "\\xe2\\x80\\x8c\xc3\xa4");
   EXPECT_EQ(escapeForTerminal("\xc3\xa4\xe2\x80\x8d"), "\xc3\xa4\\xe2\\x80\\x8d");
+  // What stands beside it is escaped itself: bytes that are no text, another joiner, what turns the direction.
+  const std::string joiner = "\xe2\x80\x8d", umlaut = "\xc3\xa4";
+  for (const std::string& beside :
+       {std::string("\xa7"), std::string("\xe2\x80"), joiner, std::string("\xe2\x80\xae")}) {
+    for (const std::string& text : {umlaut + joiner + beside + umlaut, umlaut + beside + joiner + umlaut}) {
+      EXPECT_EQ(escapeForTerminal(text).find(joiner), std::string::npos) << escapeForTerminal(text);
+    }
+  }
 }
 
 }  // namespace
